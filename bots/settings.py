@@ -1,0 +1,249 @@
+"""Reads config.toml into frozen, typed settings. Reports every error at once, each with its path.
+
+Knows nothing of what the settings are used for.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SettingsError(Exception):
+    """config.toml can't be used; `problems` holds one line for each fault."""
+
+    def __init__(self, source: Path, problems: list[str]) -> None:
+        self.problems = problems
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{source} has {len(problems)} error(s):\n{listing}")
+
+
+class Frozen(BaseModel):
+    """Base of all settings: unknown names are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+
+
+class ModelSettings(Frozen):
+    """Which model speaks, and on what."""
+
+    name: str = "starter"
+    engine: Literal["local", "scripted"] = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    quantisation: Literal["none", "nf4"] = "none"
+    max_batch: int = Field(8, ge=1, le=256)
+    max_queue: int = Field(32, ge=1)
+    kv_cache_mb: int = Field(512, ge=0)
+    threads: int = Field(0, ge=0)
+
+
+class OfferSettings(Frozen):
+    """When two candidates are shown."""
+
+    expire_minutes: float = Field(60, gt=0)
+    max_per_hour: int = Field(20, ge=0)
+
+
+class RecipeSettings(Frozen):
+    """What a night may change of learner/training/recipe.py's defaults; None leaves them."""
+
+    learning_rates: tuple[float, ...] | None = None
+    epochs: float | None = Field(None, gt=0)
+    beta: float | None = Field(None, gt=0)
+    rank: int | None = Field(None, ge=1)
+    alpha: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=2)
+
+
+class LearnerSettings(Frozen):
+    """The nightly run."""
+
+    enabled: bool = True
+    time: Clock = "03:30"
+    min_records: int = Field(20, ge=1)
+    canaries: str = ""  # a JSONL file; empty: the ones that came with the model, if any
+    threads: int = Field(0, ge=0)
+    recipe: RecipeSettings = RecipeSettings()
+
+
+class PersonaSettings(Frozen):
+    """Who the bot is."""
+
+    name: str = ""
+    profile: str = ""
+    greeting: str = ""
+
+
+class SamplingSettings(Frozen):
+    """How replies are drawn."""
+
+    temperature: float = Field(0.9, ge=0, le=5)
+    top_p: float = Field(0.95, gt=0, le=1)
+    repetition_penalty: float = Field(1.0, ge=0.5, le=3)
+    max_tokens: int = Field(128, ge=1, le=32768)
+
+
+class BotSettings(Frozen):
+    """One bot: its mind, its platforms, its person."""
+
+    name: Name = "nightschool"
+    mind: Name = "default"
+    adapters: tuple[Name, ...] = ("console", "web")
+    teachers: Literal["owner", "everyone"] = "owner"
+    ask_rate: Share | None = None
+    persona: PersonaSettings = PersonaSettings()
+    sampling: SamplingSettings = SamplingSettings()
+
+
+class WebSettings(Frozen):
+    """The chat page."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8808, ge=0, le=65535)
+    token_env: str = ""
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def token(self) -> str:
+        """The page's token; empty when none is configured."""
+        return os.environ.get(self.token_env, "") if self.token_env else ""
+
+    @model_validator(mode="after")
+    def a_token_guards_the_network(self) -> WebSettings:
+        """Refuse to listen beyond this machine without a token."""
+        if self.token_env and not self.token:
+            raise ValueError(f"token_env names {self.token_env}, and that environment variable is not set")
+        if self.host not in LOOPBACK and not self.token:
+            raise ValueError(f"host {self.host} is reachable from outside: set token_env, or use 127.0.0.1")
+        return self
+
+
+class ConsoleSettings(Frozen):
+    """The terminal."""
+
+
+class AdapterSettings(Frozen):
+    """A table for each platform that is used."""
+
+    web: WebSettings = WebSettings()
+    console: ConsoleSettings = ConsoleSettings()
+
+
+class Settings(Frozen):
+    """All of config.toml. Paths are absolute once read."""
+
+    data_dir: Path = Path("data")
+    ask_rate: Share = 0.3
+    language: Literal["zh", "en"] = "zh"
+    max_message_chars: int = Field(8000, ge=1)
+    reply_timeout: float = Field(120, gt=0)
+    model: ModelSettings = ModelSettings()
+    offers: OfferSettings = OfferSettings()
+    learner: LearnerSettings = LearnerSettings()
+    bots: tuple[BotSettings, ...] = (BotSettings(),)
+    adapters: AdapterSettings = AdapterSettings()
+
+    @model_validator(mode="after")
+    def names_are_known_and_unique(self) -> Settings:
+        """Every bot has a name of its own, and names only platforms that there are."""
+        from adapters import registry
+
+        names = [bot.name for bot in self.bots]
+        if not names:
+            raise ValueError("bots: at least one [[bots]] is needed")
+        if len(set(names)) != len(names):
+            raise ValueError(f"bots: two bots share a name among {names}")
+        for index, bot in enumerate(self.bots):
+            for name in bot.adapters:
+                if name not in registry.known():
+                    raise ValueError(f"bots.{index}.adapters: {name!r} is unknown; there are {registry.known()}")
+        for name in ("console", "web"):
+            if sum(name in bot.adapters for bot in self.bots) > 1:
+                raise ValueError(f"bots: only one bot can have the {name}")
+        return self
+
+    @property
+    def loras_dir(self) -> Path:
+        """Where LoRA versions live."""
+        return self.data_dir / "loras"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where nightly runs are frozen."""
+        return self.data_dir / "runs"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's URL of the store."""
+        return f"sqlite:///{self.data_dir / 'nightschool.db'}"
+
+    def bot(self, name: str) -> BotSettings:
+        """The bot called `name`."""
+        return next(bot for bot in self.bots if bot.name == name)
+
+    def ask_rate_of(self, bot: BotSettings) -> float:
+        """The bot's own ask_rate, or the common one."""
+        return self.ask_rate if bot.ask_rate is None else bot.ask_rate
+
+
+def load(path: Path) -> Settings:
+    """Read `path`. Raises SettingsError with every fault."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(path, ["no such file; name another one with --config"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(path, [f"can't be read: {error}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(path, [f"not valid TOML: {error}"]) from error
+    return parse(raw, path)
+
+
+def parse(raw: dict[str, Any], source: Path) -> Settings:
+    """Validate `raw`; relative paths count from the folder of `source`."""
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(source, [_problem(fault) for fault in error.errors()]) from error
+    home = source.resolve().parent
+    return settings.model_copy(
+        update={
+            "data_dir": (home / settings.data_dir.expanduser()).resolve(),
+            "model": settings.model.model_copy(update={"name": resolve_model(settings.model.name, home)}),
+            "learner": settings.learner.model_copy(update={"canaries": _existing(settings.learner.canaries, home)}),
+        }
+    )
+
+
+def resolve_model(name: str, home: Path) -> str:
+    """The folder of a local model; ids of hubs stay as they are."""
+    if name == "starter":
+        return str(ROOT / "data" / "starter")
+    if name.startswith(("./", "../", "/", "~")) or (home / name).is_dir():
+        return str((home / Path(name).expanduser()).resolve())
+    return name
+
+
+def _existing(name: str, home: Path) -> str:
+    return str((home / Path(name).expanduser()).resolve()) if name else ""
+
+
+def _problem(fault: Any) -> str:
+    path = ".".join(str(part) for part in fault["loc"]) or "config"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown name; check its spelling, or the table that it stands in"
+    return f"{path}: {message}"

@@ -1,0 +1,61 @@
+"""A chat's history: turns, and marks from which it starts anew.
+
+Knows nothing of prompts; each function runs in its caller's transaction.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+
+from learner.store.rows import Place, Turn
+from learner.store.schema import at_place, place_values, resets, turns
+
+
+def add(c: Connection, mind: str, place: Place, turn: Turn) -> None:
+    """Append `turn`."""
+    values = {
+        "mind": mind,
+        **place_values(place),
+        "role": turn.role,
+        "person": turn.person,
+        "text": turn.text,
+        "exchange": turn.exchange,
+        "at": turn.at,
+    }
+    c.execute(insert(turns).values(values))
+
+
+def newest(c: Connection, place: Place, limit: int) -> list[Turn]:
+    """The newest `limit` turns since the last reset, oldest first."""
+    query = select(turns).where(_current(c, place)).order_by(turns.c.id.desc()).limit(limit)
+    return [_turn(row) for row in reversed(c.execute(query).all())]
+
+
+def reset(c: Connection, place: Place, at: float) -> None:
+    """History starts anew from here; nothing is deleted."""
+    last = c.execute(select(func.max(turns.c.id)).where(at_place(turns, place))).scalar() or 0
+    c.execute(insert(resets).values(**place_values(place), after_turn=last, at=at))
+
+
+def latest_exchange(c: Connection, place: Place) -> str | None:
+    """The exchange of the bot's newest reply since the last reset."""
+    replied = and_(_current(c, place), turns.c.role == "assistant", turns.c.exchange.is_not(None))
+    query = select(turns.c.exchange).where(replied).order_by(turns.c.id.desc()).limit(1)
+    return c.execute(query).scalar()
+
+
+def rewrite_reply(c: Connection, place: Place, exchange: str, text: str) -> None:
+    """Let the history hold `text` as the reply of `exchange`, unless the chat has moved on."""
+    query = select(turns).where(at_place(turns, place)).order_by(turns.c.id.desc()).limit(1)
+    last = c.execute(query).one_or_none()
+    if last is not None and last.role == "assistant" and last.exchange == exchange:
+        c.execute(update(turns).where(turns.c.id == last.id).values(text=text))
+
+
+def _current(c: Connection, place: Place) -> ColumnElement[bool]:
+    mark = c.execute(select(func.max(resets.c.after_turn)).where(at_place(resets, place))).scalar()
+    return and_(at_place(turns, place), turns.c.id > (mark or 0))
+
+
+def _turn(row: Row) -> Turn:
+    return Turn(row.role, row.person, row.text, row.exchange, row.at)

@@ -1,0 +1,273 @@
+"""The store: everything that is remembered, one transaction a method, synchronous.
+
+Knows nothing of platforms or torch. Each method hands its transaction to the module of its subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
+from learner.store import chatlog, exchanges, feedback, history, lessons, mail, people, runs
+from learner.store import forget as forgetting
+from learner.store.database import Database
+from learner.store.rows import (
+    ExchangeView,
+    Forgotten,
+    InboxRow,
+    Known,
+    LogEntry,
+    NewExchange,
+    NewFeedback,
+    NewInbound,
+    OfferState,
+    OutboxDraft,
+    OutboxRow,
+    Place,
+    Received,
+    RecordStats,
+    RunRow,
+    RunState,
+    Turn,
+)
+
+
+class Store:
+    """The database by URL ("sqlite:///data/nightschool.db"), created and migrated when opened.
+
+    Raises StoreFromNewerVersion and StoreUnusable.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # What arrives and what is sent
+
+    def receive(self, mind: str, inbound: NewInbound) -> Received:
+        """Store what arrived; what the platform delivered before is given as it is stored."""
+        with self._database.write() as c:
+            return mail.receive(c, mind, inbound)
+
+    def waiting(self) -> list[InboxRow]:
+        """What has not been answered, in order of arrival."""
+        with self._database.read() as c:
+            return mail.waiting(c)
+
+    def answer(self, inbox_id: int, replies: Sequence[OutboxDraft]) -> None:
+        """Store replies that belong to no exchange, and that the arrival is dealt with."""
+        with self._database.write() as c:
+            mail.answer(c, inbox_id, replies)
+
+    def outbox(self, inbox_id: int) -> list[OutboxRow]:
+        """The replies to one arrival, in order."""
+        with self._database.read() as c:
+            return mail.replies_to(c, inbox_id)
+
+    def unsent(self, bot: str | None = None, platform: str | None = None) -> list[OutboxRow]:
+        """What is still to be sent, in order."""
+        with self._database.read() as c:
+            return mail.unsent(c, bot, platform)
+
+    def mark_sent(self, outbox_id: str, message_ids: Sequence[str]) -> None:
+        """The platform took it, and gave it these ids."""
+        with self._database.write() as c:
+            mail.mark_sent(c, outbox_id, message_ids)
+
+    def mark_failed(self, outbox_id: str, reason: str, permanent: bool) -> None:
+        """An attempt failed; a permanent failure is not tried again."""
+        with self._database.write() as c:
+            mail.mark_failed(c, outbox_id, reason, permanent)
+
+    # The conversation
+
+    def history(self, place: Place, limit: int) -> list[Turn]:
+        """The newest `limit` turns since the last reset, oldest first."""
+        with self._database.read() as c:
+            return history.newest(c, place, limit)
+
+    def reset(self, place: Place, at: float) -> None:
+        """History starts anew from here; nothing is deleted."""
+        with self._database.write() as c:
+            history.reset(c, place, at)
+
+    def chat_log(self, place: Place, limit: int, now: float | None = None) -> list[LogEntry]:
+        """The chat's newest lines, oldest first; with `now`, offers past their time say expired."""
+        with self._database.read() as c:
+            return chatlog.chat_log(c, place, limit, now)
+
+    # Exchanges
+
+    def begin_exchange(self, new: NewExchange) -> None:
+        """Store an exchange before its first token; earlier attempts at it become interrupted."""
+        with self._database.write() as c:
+            exchanges.begin(c, new)
+
+    def finish_exchange(
+        self,
+        exchange: str,
+        candidates: Sequence[ShownCandidate],
+        question: Turn,
+        expires_at: float | None,
+        replies: Sequence[OutboxDraft],
+        at: float,
+    ) -> None:
+        """Store the final candidates (in shown order), both turns, the replies, the arrival done.
+
+        Candidate 1 becomes history; the person's earlier open offer here closes. Twice is once.
+        Raises UnknownExchange, and ExchangeNotReady for an interrupted one.
+        """
+        with self._database.write() as c:
+            exchanges.finish(c, exchange, candidates, question, expires_at, replies, at)
+
+    def interrupt_exchange(self, exchange: str) -> None:
+        """Its reply was cut short: it never trains."""
+        with self._database.write() as c:
+            exchanges.interrupt(c, exchange)
+
+    def interrupt_unfinished(self) -> int:
+        """At the start: whatever was being generated was cut short. Returns how many."""
+        with self._database.write() as c:
+            return exchanges.interrupt(c, None)
+
+    def exchange(self, exchange: str) -> ExchangeView | None:
+        """The exchange with this id."""
+        with self._database.read() as c:
+            return exchanges.view(c, exchange)
+
+    def exchange_of_message(self, place: Place, message_id: str) -> ExchangeView | None:
+        """The exchange that the platform's message showed."""
+        with self._database.read() as c:
+            return exchanges.of_message(c, place, message_id)
+
+    def latest_exchange(self, place: Place) -> ExchangeView | None:
+        """The exchange of the bot's newest reply since the last reset."""
+        with self._database.read() as c:
+            return exchanges.view(c, history.latest_exchange(c, place))
+
+    def open_offer(self, place: Place, person: str, now: float) -> ExchangeView | None:
+        """The person's pending offer: their latest exchange here, open and not expired."""
+        with self._database.read() as c:
+            return exchanges.open_offer(c, place, person, now)
+
+    def close_offer(self, exchange: str, state: OfferState) -> None:
+        """Move an offer to `state`; an exchange that offered nothing stays as it is."""
+        with self._database.write() as c:
+            exchanges.set_offer(c, exchange, state)
+
+    def offers_since(self, place: Place, since: float) -> int:
+        """How many offers this chat was made at or after `since`."""
+        with self._database.read() as c:
+            return exchanges.offers_since(c, place, since)
+
+    # Feedback
+
+    def add_feedback(
+        self, inbox_id: int | None, new: NewFeedback, replies: Sequence[OutboxDraft]
+    ) -> int:
+        """Store feedback, once per inbox row, with the offer, the history and the replies to it.
+
+        Raises UnknownExchange, and ExchangeNotReady for one that is not final.
+        """
+        with self._database.write() as c:
+            return feedback.add(c, inbox_id, new, replies)
+
+    def latest_feedback(self, place: Place, teacher: str) -> Feedback | None:
+        """The teacher's newest feedback in this chat that has not been taken back."""
+        with self._database.read() as c:
+            return feedback.latest(c, place, teacher)
+
+    # People
+
+    def known(self, bot: str, platform: str, person: str) -> Known | None:
+        """The person, if the bot met them."""
+        with self._database.read() as c:
+            return people.known(c, bot, platform, person)
+
+    def note_person(self, known: Known) -> None:
+        """Remember the person and their newest name; never lowers what they are allowed."""
+        with self._database.write() as c:
+            people.note(c, known)
+
+    def owners(self, bot: str) -> list[Known]:
+        """The bot's owners."""
+        with self._database.read() as c:
+            return people.owners(c, bot)
+
+    def set_teacher(self, bot: str, platform: str, person: str, teacher: bool) -> None:
+        """Let the person teach, or no longer."""
+        with self._database.write() as c:
+            people.set_teacher(c, bot, platform, person, teacher)
+
+    def claim_owner(self, bot: str, platform: str, person: str, at: float) -> None:
+        """The person owns the bot, and so teaches it."""
+        with self._database.write() as c:
+            people.claim_owner(c, bot, platform, person, at)
+
+    # What to learn from
+
+    def exchanges(self, mind: str) -> list[Exchange]:
+        """The mind's final exchanges that somebody gave feedback on, oldest first."""
+        with self._database.read() as c:
+            return lessons.exchanges_of(c, mind)
+
+    def feedback(self, mind: str) -> list[Feedback]:
+        """All feedback that a mind got, oldest first."""
+        with self._database.read() as c:
+            return feedback.of_mind(c, mind)
+
+    def records(self, mind: str) -> PreferenceRecords:
+        """The mind's preference records, derived in one state of the database."""
+        with self._database.read() as c:
+            return lessons.records_of(c, mind)
+
+    def stats(self, mind: str) -> RecordStats:
+        """Counts of what people said and what can be learned from it."""
+        with self._database.read() as c:
+            return lessons.stats(c, mind)
+
+    # Nightly runs
+
+    def next_number(self, above: int = 0) -> int:
+        """A run number never given before, larger than `above` too."""
+        with self._database.write() as c:
+            return runs.next_number(c, above)
+
+    def add_run(self, run: RunRow) -> None:
+        """Store a run that begins."""
+        with self._database.write() as c:
+            runs.add(c, run)
+
+    def update_run(
+        self,
+        number: int,
+        *,
+        state: RunState | None = None,
+        progress: dict[str, Any] | None = None,
+        verdict: dict[str, Any] | None = None,
+        finished_at: float | None = None,
+    ) -> None:
+        """Set what is given; None leaves a value as it is."""
+        with self._database.write() as c:
+            runs.change(c, number, state, progress, verdict, finished_at)
+
+    def run(self, number: int) -> RunRow | None:
+        """The run with this number."""
+        with self._database.read() as c:
+            return runs.one(c, number)
+
+    def runs(self, mind: str, limit: int = 20) -> list[RunRow]:
+        """The mind's newest runs, newest first."""
+        with self._database.read() as c:
+            return runs.newest(c, mind, limit)
+
+    # Forgetting
+
+    def forget(self, person: str) -> Forgotten:
+        """Delete "platform:id" from every table and from the database's files."""
+        with self._database.write() as c:
+            forgotten = forgetting.forget(c, person)
+        return forgetting.with_files(forgotten, self._database.purge())

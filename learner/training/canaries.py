@@ -1,0 +1,100 @@
+"""Canaries: known prompts whose replies can be checked for content, language, ending, repetition.
+
+Pure. Knows nothing of models or of how replies are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from learner.engine.base import ChatMessage
+
+HAN = re.compile(r"[\u3400-\u9fff]")
+LATIN = re.compile(r"[A-Za-z]+")
+LOOP = re.compile(r"(.{2,24}?)\1{3,}", re.DOTALL)  # the same piece four times in a row
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A prompt, what a right reply holds (any of; empty: not checked) and its language (or None)."""
+
+    prompt: tuple[ChatMessage, ...]
+    any_of: tuple[str, ...]
+    language: str | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A generated reply: its text, its tokens, and whether it ended itself."""
+
+    text: str
+    tokens: tuple[int, ...]
+    ended: bool
+
+
+@dataclass(frozen=True)
+class CanaryFigures:
+    """Shares of canaries that passed each check; `right` passed all of them."""
+
+    count: int
+    right: float
+    content: float
+    language: float
+    ended: float
+    unrepeated: float
+
+
+def figures(canaries: Sequence[Canary], replies: Sequence[Reply]) -> CanaryFigures:
+    """Check every reply against its canary."""
+    rows = [_checks(canary, reply) for canary, reply in zip(canaries, replies, strict=True)]
+    count = len(rows)
+    if not count:
+        return CanaryFigures(0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    shares = [sum(column) / count for column in zip(*rows, strict=True)]
+    return CanaryFigures(count, sum(map(all, rows)) / count, *shares)
+
+
+def right(canary: Canary, reply: Reply) -> bool:
+    """Whether `reply` passes every check of `canary`."""
+    return all(_checks(canary, reply))
+
+
+def sample(canaries: Iterable[Canary], most: int) -> tuple[Canary, ...]:
+    """At most `most` canaries, always the same ones, whatever the order of the file."""
+    return tuple(sorted(canaries, key=_place)[:most])
+
+
+def _checks(canary: Canary, reply: Reply) -> tuple[bool, bool, bool, bool]:
+    return (
+        holds_any(reply.text, canary.any_of),
+        in_language(reply.text, canary.language),
+        reply.ended and bool(reply.text.strip()),
+        not LOOP.search(reply.text),
+    )
+
+
+def holds_any(text: str, wanted: Sequence[str]) -> bool:
+    """Whether `text` holds one of `wanted`, in any case; nothing wanted is always held."""
+    lowered = text.lower()
+    return not wanted or any(part.lower() in lowered for part in wanted)
+
+
+def in_language(text: str, language: str | None) -> bool:
+    """Whether `text` is mostly of `language`: "zh" by its characters, "en" by their absence.
+
+    Names of the other language may stand in it: a Chinese character counts as much as a word.
+    """
+    han, words = len(HAN.findall(text)), len(LATIN.findall(text))
+    if language == "zh":
+        return han > words
+    if language == "en":
+        return words > han
+    return True
+
+
+def _place(canary: Canary) -> bytes:
+    text = "\x1f".join(f"{message.role}:{message.content}" for message in canary.prompt)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

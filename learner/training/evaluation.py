@@ -1,0 +1,164 @@
+"""Measures a LoRA for the gate: canaries, held-out preferences, drift, lengths.
+
+Measures only; `learner.gate` decides. Knows nothing of files or training.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from learner import gate
+from learner.gate import GateFigures, GateSettings, PreferenceFigures
+from learner.training import canaries as checks
+from learner.training.canaries import Canary, CanaryFigures, Reply
+from learner.training.examples import Example, Tokens
+from learner.training.generate import Decoding, replies
+from learner.training.logprobs import reply_logps
+from learner.training.model import ChatRenderer, Weights, restore
+from learner.training.preferences import reference_logps
+
+Logps = Sequence[tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Replies drawn as people will see them, on held-out and canary prompts."""
+
+    replies: tuple[Reply, ...]
+    held_out_lengths: tuple[int, ...]
+    figures: CanaryFigures
+
+
+class Judge:
+    """Measures one LoRA after the other against the anchor, on the same prompts and seeds."""
+
+    def __init__(
+        self,
+        model: Any,
+        renderer: ChatRenderer,
+        held_out: Sequence[Example],
+        canaries: Sequence[Canary],
+        settings: GateSettings,
+        beta: float,
+        seed: int,
+    ) -> None:
+        self.model, self.renderer, self.settings = model, renderer, settings
+        self.held_out, self.beta, self.seed = tuple(held_out), beta, seed
+        self.canaries = checks.sample(canaries, settings.canaries)
+        self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
+        self.pad = renderer.tokenizer.pad_token_id
+
+    def canary(self, weights: Weights) -> CanaryFigures:
+        """Greedy replies to the canaries, checked."""
+        restore(self.model, weights)
+        greedy = Decoding(max_tokens=self.settings.max_tokens, seed=self.seed)
+        return checks.figures(self.canaries, replies(self.model, self.renderer, self.canary_prompts, greedy))
+
+    def logps(self, weights: Weights) -> Logps:
+        """Log-probabilities of the held-out replies."""
+        restore(self.model, weights)
+        return reference_logps(self.model, self.held_out, self.pad)
+
+    def sampled(self, weights: Weights) -> Sampled:
+        """Draw replies to held-out prompts (for lengths) and canaries (for checks)."""
+        restore(self.model, weights)
+        settings, prompts = self.settings, self._length_prompts()
+        drawn = Decoding(settings.temperature, settings.top_p, settings.max_tokens, seed=self.seed)
+        few = slice(0, settings.samples)
+        made = replies(self.model, self.renderer, [*prompts, *self.canary_prompts[few]], drawn)
+        figures = checks.figures(self.canaries[few], made[len(prompts) :])
+        return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[: len(prompts)]), figures)
+
+    def drift(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
+        """KL(candidate ‖ anchor) per token and per reply, estimated on the candidate's own samples."""
+        prompts = [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
+        rows = [(prompt, reply.tokens) for prompt, reply in zip(prompts, sampled.replies, strict=True) if reply.tokens]
+        restore(self.model, weights)
+        own = reply_logps(self.model, rows, self.pad)
+        restore(self.model, anchor)
+        theirs = reply_logps(self.model, rows, self.pad)
+        total = sum(own) - sum(theirs)
+        return total / max(1, sum(len(reply) for _, reply in rows)), total / max(1, len(rows))
+
+    def chosen_lengths(self) -> list[int]:
+        """Lengths of the replies that people preferred in held-out pairs."""
+        return [len(example.replies[0]) for example in self.held_out if example.kind == "pair"]
+
+    def _length_prompts(self) -> list[Tokens]:
+        """The prompts of held-out pairs, each so often that means are steady."""
+        prompts = [example.prompt for example in self.held_out if example.kind == "pair"]
+        return prompts * max(1, self.settings.samples // max(1, len(prompts)))
+
+
+def margins(held_out: Sequence[Example], logps: Logps, anchor: Logps, beta: float) -> list[float]:
+    """The log-odds that a LoRA gives to what people said, one a record; the anchor's are all zero.
+
+    A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
+    with z the mean log-ratio over all held-out replies, so that merely drifting away from every
+    reply is no evidence of having learned what was called bad.
+    """
+    ratios = [tuple(a - b for a, b in zip(own, ref, strict=True)) for own, ref in zip(logps, anchor, strict=True)]
+    flat = [ratio for reply_ratios in ratios for ratio in reply_ratios]
+    baseline = statistics.fmean(flat) if flat else 0.0
+    found = []
+    for example, ratio in zip(held_out, ratios, strict=True):
+        if example.kind == "pair":
+            found.append(beta * (ratio[0] - ratio[1]))
+        else:
+            found.append((1 if example.kind == "good" else -1) * beta * (ratio[0] - baseline))
+    return found
+
+
+def preference(judge: Judge, candidate: Logps, anchor: Logps, champion: Logps | None) -> PreferenceFigures:
+    """Held-out figures of a candidate against the anchor and, when there is one, the champion."""
+    own = margins(judge.held_out, candidate, anchor, judge.beta)
+    theirs = None if champion is None else margins(judge.held_out, champion, anchor, judge.beta)
+    return gate.preference_figures(own, sum(example.kind == "pair" for example in judge.held_out), theirs)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What candidates are compared with, measured once a night."""
+
+    anchor: Weights
+    champion: Weights | None
+    canary_anchor: CanaryFigures
+    canary_champion: CanaryFigures | None
+    logps_anchor: Logps
+    logps_champion: Logps | None
+    sampled_anchor: Sampled
+
+
+def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
+    """Measure the anchor and the champion."""
+    return Baselines(
+        anchor=anchor,
+        champion=champion,
+        canary_anchor=judge.canary(anchor),
+        canary_champion=None if champion is None else judge.canary(champion),
+        logps_anchor=judge.logps(anchor),
+        logps_champion=None if champion is None else judge.logps(champion),
+        sampled_anchor=judge.sampled(anchor),
+    )
+
+
+def measure(judge: Judge, weights: Weights, base: Baselines, canary: CanaryFigures | None = None) -> GateFigures:
+    """Every figure that the gate wants of `weights`."""
+    sampled = judge.sampled(weights)
+    per_token, per_reply = judge.drift(weights, base.anchor, sampled)
+    return GateFigures(
+        canary=canary or judge.canary(weights),
+        canary_anchor=base.canary_anchor,
+        canary_champion=base.canary_champion,
+        sampled=sampled.figures,
+        sampled_anchor=base.sampled_anchor.figures,
+        preference=preference(judge, judge.logps(weights), base.logps_anchor, base.logps_champion),
+        kl_per_token=per_token,
+        kl_per_reply=per_reply,
+        length=gate.length_figures(
+            sampled.held_out_lengths, base.sampled_anchor.held_out_lengths, judge.chosen_lengths()
+        ),
+    )

@@ -1,0 +1,109 @@
+"""Turns preference records into token rows, exactly as the model saw and made them.
+
+Knows nothing of torch, losses or where the records come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from learner.engine.base import ChatMessage
+from learner.records import PreferencePair, PreferenceRecords, RatedReply
+
+try:
+    from learner.records import is_held_out
+except ImportError:
+    from learner.training.split import is_held_out
+
+Tokens = tuple[int, ...]
+Kind = Literal["pair", "good", "bad"]
+
+
+class Renderer(Protocol):
+    """What turns messages and texts into tokens: the model's tokenizer and chat template."""
+
+    def prompt(self, messages: Sequence[ChatMessage]) -> Tokens: ...
+
+    def reply(self, text: str) -> Tokens:
+        """Tokens of a reply that ends itself, the end token included."""
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record as tokens: (chosen, rejected) of a pair, or the one reply of a rating."""
+
+    kind: Kind
+    prompt: Tokens
+    replies: tuple[Tokens, ...]
+    exchange: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What trains, what is only judged by, and how often a text had to be cut."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    cut: dict[str, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """How many examples of each kind train and are held out."""
+        found: dict[str, int] = {}
+        for part, examples in (("train", self.train), ("held_out", self.held_out)):
+            for kind in ("pair", "good", "bad"):
+                found[f"{part}_{kind}"] = sum(example.kind == kind for example in examples)
+        return found
+
+
+def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, share: float) -> Examples:
+    """Tokenise `records`, cut what does not fit, and keep the held-out share apart."""
+    train: list[Example] = []
+    held_out: list[Example] = []
+    cut = {"prompts": 0, "replies": 0}
+    for record in (*records.pairs, *records.ratings):
+        example = _fitted(_example(record, renderer), record, renderer, max_tokens, cut)
+        (held_out if is_held_out(record, share) else train).append(example)
+    return Examples(tuple(train), tuple(held_out), cut)
+
+
+def _example(record: PreferencePair | RatedReply, renderer: Renderer) -> Example:
+    prompt = record.prompt_ids or renderer.prompt(record.prompt)
+    if isinstance(record, PreferencePair):
+        chosen = record.chosen_ids or renderer.reply(record.chosen)
+        rejected = record.rejected_ids or renderer.reply(record.rejected)
+        return Example("pair", prompt, (chosen, rejected), record.provenance.exchange)
+    reply = record.completion_ids or renderer.reply(record.completion)
+    return Example("good" if record.desirable else "bad", prompt, (reply,), record.provenance.exchange)
+
+
+def _fitted(
+    example: Example,
+    record: PreferencePair | RatedReply,
+    renderer: Renderer,
+    max_tokens: int,
+    cut: dict[str, int],
+) -> Example:
+    """Cut replies to half of the room and then the prompt's oldest turns, and count both."""
+    replies = tuple(reply[: max_tokens // 2] for reply in example.replies)
+    cut["replies"] += replies != example.replies
+    room = max_tokens - max(map(len, replies))
+    if len(example.prompt) <= room:
+        return Example(example.kind, example.prompt, replies, example.exchange)
+    cut["prompts"] += 1
+    return Example(example.kind, _shorter(record.prompt, renderer, room), replies, example.exchange)
+
+
+def _shorter(prompt: Sequence[ChatMessage], renderer: Renderer, room: int) -> Tokens:
+    """Drop whole turns from the oldest on (never the system's or the last), then tokens."""
+    system = [message for message in prompt if message.role == "system"]
+    turns = [message for message in prompt if message.role != "system"]
+    tokens = renderer.prompt([*system, *turns])
+    while len(tokens) > room and len(turns) > 1:
+        del turns[0]
+        if turns[0].role == "assistant" and len(turns) > 1:
+            del turns[0]
+        tokens = renderer.prompt([*system, *turns])
+    return tokens[-room:]

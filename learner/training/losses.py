@@ -1,0 +1,36 @@
+"""The preference losses, as pure functions of log-ratios against the anchor.
+
+A log-ratio is log π(reply|prompt) − log π_anchor(reply|prompt), summed over the reply's tokens.
+Knows nothing of models, batches or records.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pair_loss(chosen: Tensor, rejected: Tensor, beta: float, smoothing: float) -> Tensor:
+    """Conservative DPO, one value a pair: −(1−ε)·log σ(βΔ) − ε·log σ(−βΔ).
+
+    Eq. (7) of DPO (2305.18290) with labels believed wrong with probability ε, which bounds the
+    margin that is asked for at Δ = log((1−ε)/ε)/β.
+    """
+    margin = beta * (chosen - rejected)
+    return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
+
+
+def rating_loss(ratio: Tensor, desirable: Tensor, beta: float) -> Tensor:
+    """KTO's value loss with its reference point at the anchor (z = 0), one value a reply.
+
+    Eq. (7) of KTO (2402.01306) as APO-zero unpaired has it (2408.06266): 1 − σ(±β·ratio). It is
+    bounded, so that a reply already pushed down stops pulling.
+    """
+    sign = torch.where(desirable, 1.0, -1.0)
+    return 1 - torch.sigmoid(sign * beta * ratio)
+
+
+def token_nll(token_logps: Tensor, mask: Tensor) -> Tensor:
+    """Mean negative log-likelihood per token over `mask`: the SFT term on chosen replies."""
+    return -(token_logps * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,56 @@
+"""How a night trains: the recipe and what it resolves to for a model's size.
+
+Knows nothing of torch, platforms or the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Search = Literal["auto", "all", "down"]
+
+# LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
+TINY_PARAMETERS = 50_000_000
+TINY_LADDER = (1e-3, 2e-3, 4e-3)
+LARGE_LADDER = (5e-6, 2e-5, 5e-5)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One objective over pairs and single replies, always against the anchor.
+
+    `learning_rates` (gentle to strong; empty: by the model's size) and `search` say which rungs
+    are tried: "all" trains every one and keeps the strongest whose canaries hold, "down" starts
+    in the middle and steps down only when canaries fall, "auto" is "all" for a tiny model.
+    `batch` counts pairs per optimiser step, `micro_batch` those per forward pass.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    search: Search = "auto"
+    epochs: int = 3
+    min_steps: int = 30
+    max_steps: int = 600
+    batch: int = 16
+    micro_batch: int = 16
+    warmup: float = 0.1
+    max_grad_norm: float = 1.0
+    beta: float = 0.1
+    label_smoothing: float = 0.1
+    sft_weight: float = 0.2
+    rating_weight: float = 0.3
+    rank: int = 16
+    alpha: int = 32
+    max_tokens: int = 1024
+    held_out_share: float = 0.2
+    gradient_checkpointing: bool = False
+
+    def ladder(self, parameters: int) -> tuple[float, ...]:
+        """Return the learning rates to try for a model of so many parameters."""
+        if self.learning_rates:
+            return tuple(sorted(self.learning_rates))
+        return TINY_LADDER if parameters <= TINY_PARAMETERS else LARGE_LADDER
+
+    def tries_all(self, parameters: int) -> bool:
+        """Whether every rung is trained, rather than stepping down from the middle."""
+        return self.search == "all" or (self.search == "auto" and parameters <= TINY_PARAMETERS)

@@ -53,7 +53,14 @@ class MemoryAdapter:
         return await self.give(Message(id or self._new_id(), chat, Person(person), text, quote=quote))
 
     async def press(
-        self, chat: str, person: str, exchange: str, verdict: Verdict, *, correction: str = "", id: str | None = None
+        self,
+        chat: str,
+        person: str,
+        exchange: str,
+        verdict: Verdict,
+        *,
+        correction: str = "",
+        id: str | None = None,
     ) -> tuple[Reply, ...]:
         """Let `person` press a button under `exchange`."""
         return await self.give(

@@ -58,8 +58,9 @@ class Arena:
         exchange = await self._database(self._store.latest_exchange, place)
         return exchange if exchange is not None and _seen(exchange, arrived) else None
 
-    def resolve(self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool,
-                at: float) -> NewFeedback | Expired:  # fmt: skip
+    def resolve(
+        self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool, at: float
+    ) -> NewFeedback | Expired:
         """What `word` about `exchange` is to be stored as, or why it can't be."""
         if exchange.state != "final":
             return Expired("not_ratable")
@@ -67,8 +68,9 @@ class Arena:
             return self._about_reply(exchange, word, teacher, trusted, at)
         return self._about_offer(exchange, word, teacher, trusted, at)
 
-    def _about_reply(self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool,
-                     at: float) -> NewFeedback | Expired:  # fmt: skip
+    def _about_reply(
+        self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool, at: float
+    ) -> NewFeedback | Expired:
         match word:
             case Rating(value):
                 return NewFeedback(exchange.id, teacher, trusted, "rating", value, "", at)
@@ -77,8 +79,9 @@ class Arena:
             case _:
                 return Expired("not_ratable")
 
-    def _about_offer(self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool,
-                     at: float) -> NewFeedback | Expired:  # fmt: skip
+    def _about_offer(
+        self, exchange: ExchangeView, word: Choice | Rating | Correction, teacher: str, trusted: bool, at: float
+    ) -> NewFeedback | Expired:
         if self._is_over(exchange, at):
             return Expired("expired")
         resolved = exchange.kept is not None

@@ -92,10 +92,17 @@ class Lane:
 class Inbox:
     """Stores what arrives and hands it on, chat by chat."""
 
-    def __init__(self, store: Store, database: Database, deliver: Callable[[InboxRow], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        database: Database,
+        deliver: Callable[[InboxRow], Awaitable[None]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._database = database
         self._deliver = deliver
+        self._clock = clock
         self._handlers: dict[str, Handle] = {}
         self._lanes: dict[Place, Lane] = {}
         self._handled: dict[int, asyncio.Future[None]] = {}
@@ -112,7 +119,7 @@ class Inbox:
             person=inbound.person.id,
             kind=type(inbound).__name__,
             payload=to_payload(inbound),
-            at=time.time(),
+            at=self._clock(),
         )
         received = await self._database(self._store.receive, mind, new)
         row = received.row

@@ -44,8 +44,34 @@ Intent = Choice | Rating | Correction | Command | None
 
 COMMANDS = ("help", "undo", "reset", "status", "claim", "learn")
 
-FIRST = {"1", "a", "选1", "选a", "选一", "第一个", "第1个", "选第一个", "one", "first", "the first", "option 1"}
-SECOND = {"2", "b", "选2", "选b", "选二", "第二个", "第2个", "选第二个", "two", "second", "the second", "option 2"}
+FIRST = {
+    "1",
+    "a",
+    "选1",
+    "选a",
+    "选一",
+    "第一个",
+    "第1个",
+    "选第一个",
+    "one",
+    "first",
+    "the first",
+    "option 1",
+}
+SECOND = {
+    "2",
+    "b",
+    "选2",
+    "选b",
+    "选二",
+    "第二个",
+    "第2个",
+    "选第二个",
+    "two",
+    "second",
+    "the second",
+    "option 2",
+}
 NEITHER = {"0", "都不好", "都不行", "两个都不好", "都不喜欢", "both bad", "neither"}
 EITHER = {"都行", "都好", "都可以", "两个都行", "一样", "tie", "either", "both good", "both"}
 GOOD = {"不错", "很好", "good", "nice", "👍"}

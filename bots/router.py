@@ -39,8 +39,14 @@ from learner.store.store import Store
 
 log = logging.getLogger(__name__)
 
-THANKS = {"1": "thanks_choice", "2": "thanks_choice", "tie": "thanks_tie", "both_bad": "thanks_both_bad",
-          "good": "thanks_good", "bad": "thanks_bad"}  # fmt: skip
+THANKS = {
+    "1": "thanks_choice",
+    "2": "thanks_choice",
+    "tie": "thanks_tie",
+    "both_bad": "thanks_both_bad",
+    "good": "thanks_good",
+    "bad": "thanks_bad",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Router:
         database: Database,
         new_id: Callable[[], str],
         new_seed: Callable[[], int],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._bot = bot
         self._engine = engine
@@ -80,6 +87,7 @@ class Router:
         self._database = database
         self._new_id = new_id
         self._new_seed = new_seed
+        self._clock = clock
         self._adapters: dict[str, PlatformAdapter] = {}
 
     def serve(self, adapter: PlatformAdapter) -> None:
@@ -150,7 +158,7 @@ class Router:
             inbox_id=call.row.id,
             prompt=prompt.messages,
             prompt_ids=prompt.token_ids,
-            at=time.time(),
+            at=self._clock(),
         )
         await self._database(self._store.begin_exchange, new)
         try:
@@ -171,9 +179,11 @@ class Router:
         shows = adapter.capabilities if adapter is not None else Capabilities()
         specs = tuple(CandidateSpec(self._bot.sampling, self._new_seed()) for _ in range(2 if two else 1))
         request = GenerateRequest(
-            new.prompt_ids, specs, chat="/".join((new.place.bot, new.place.platform, new.place.chat)),
+            new.prompt_ids,
+            specs,
+            chat="/".join((new.place.bot, new.place.platform, new.place.chat)),
             timeout=self._bot.reply_timeout,
-        )  # fmt: skip
+        )
         if adapter is None or not (shows.streams_offers if two else shows.streams):
             return await self._engine.generate(request)
         return await self._engine.generate(
@@ -186,7 +196,7 @@ class Router:
             await self._database(self._store.interrupt_exchange, new.id)
             key = "timed_out" if generated.candidates[0].finish == "timeout" else "nothing_said"
             return await self._answer(call, call.notice(key))
-        now = time.time()
+        now = self._clock()
         reply = Reply(new.id, call.place.chat, candidates[0].text, new.id, answers=call.row.inbound.external_id)
         if len(candidates) == 2:
             pair = (candidates[0].text, candidates[1].text)

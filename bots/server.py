@@ -33,17 +33,13 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """Listens from `start` to `stop`; `port` is the real one (0 asks for any)."""
+    """Holds the port from its making, answers from `start` to `stop`; `port` is the real one (0: any)."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._app = app
+    def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._socket = bind(host, port)
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
-        )
-        self._uvicorn = _Uvicorn(config)
+        self._uvicorn: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -52,8 +48,17 @@ class Server:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}/"
 
-    async def start(self) -> None:
-        """Accept connections when this returns."""
+    async def start(self, app: ASGIApp) -> None:
+        """Answer with `app` from when this returns."""
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            server_header=False,
+        )
+        self._uvicorn = _Uvicorn(config)
         self._task = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
         while not self._uvicorn.started:
             if self._task.done():
@@ -62,8 +67,8 @@ class Server:
 
     async def stop(self) -> None:
         """Close connections and the socket."""
-        self._uvicorn.should_exit = True
-        if self._task is not None:
+        if self._uvicorn is not None and self._task is not None:
+            self._uvicorn.should_exit = True
             await self._task
         self._socket.close()
 
@@ -91,5 +96,3 @@ def dispatch(prefix: str, inner: ASGIApp, outer: ASGIApp) -> ASGIApp:
         await (inner if inside else outer)(scope, receive, send)
 
     return app
-
-

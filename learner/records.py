@@ -5,7 +5,10 @@ Knows nothing of platforms, the database or torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,7 +64,11 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a record comes from."""
+    """Where a record comes from, and when it was said.
+
+    `loras` are the versions that made the record's generated texts: (chosen, rejected) of a choice,
+    (rejected,) of a correction, (completion,) of a rating.
+    """
 
     exchange: str
     chat: str
@@ -109,8 +116,260 @@ class PreferenceRecords:
 
 
 SESSION_GAP = 6 * 3600.0
+HELD_OUT_SALT = "nightschool held-out 1"
+USABLE_FINISHES = ("stop", "length")
+
+
+class _Unusable(Exception):
+    """A piece of feedback gives no record; the message is the reason that is counted."""
 
 
 def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> PreferenceRecords:
-    """Derive the records that count; see learner/records.py's tests for each rule."""
-    raise NotImplementedError  # contract stub: replaced by the store engineer in this same change
+    """Derive the records that count: one step per feedback that stands, in a fixed order.
+
+    The newest feedback of a teacher on an exchange counts, "retract" leaves nothing, an untrusted
+    person's nothing either. Teachers who disagree are both kept. What gives no record is counted in
+    `left_out` by its reason.
+    """
+    known = {exchange.id: exchange for exchange in exchanges}
+    sessions = _sessions(known.values())
+    earlier = _by_exchange(feedback)
+    pairs: dict[object, PreferencePair] = {}
+    ratings: dict[object, RatedReply] = {}
+    left_out: Counter[str] = Counter()
+    ties = 0
+    for said in _in_order(newest_of_each(feedback), known):
+        try:
+            exchange = _exchange_of(said, known)
+            if said.value == "tie":
+                ties += 1
+                continue
+            made = _records(exchange, said, earlier[exchange.id], sessions[exchange.id], left_out)
+        except _Unusable as reason:
+            left_out[str(reason)] += 1
+            continue
+        for record in made:
+            _add_once(record, pairs, ratings, left_out)
+    reasons = dict(sorted(left_out.items()))
+    return PreferenceRecords(tuple(pairs.values()), tuple(ratings.values()), ties, reasons)
+
+
+def newest_of_each(feedback: Iterable[Feedback]) -> list[Feedback]:
+    """The newest feedback of each teacher on each exchange, oldest first; retracts included."""
+    newest: dict[tuple[str, str], Feedback] = {}
+    for said in sorted(feedback, key=lambda one: one.id):
+        newest[said.exchange, said.teacher] = said
+    return sorted(newest.values(), key=lambda one: one.id)
+
+
+def settled_on(feedback: Iterable[Feedback]) -> int | None:
+    """The candidate (1 or 2) that feedback on one offer, oldest first, leaves chosen; None: neither.
+
+    A tie, "both bad" and a correction unsettle a choice, a rating does not: it is about the choice.
+    """
+    chosen: dict[str, int | None] = {}
+    for said in feedback:
+        if said.kind == "rating":
+            continue
+        chosen.pop(said.teacher, None)  # so that the newest word stands last
+        if said.kind != "retract":
+            chosen[said.teacher] = int(said.value) if said.value in ("1", "2") else None
+    return next(reversed(chosen.values()), None)
+
+
+def is_held_out(record: PreferencePair | RatedReply, share: float = 0.2) -> bool:
+    """Whether the record measures and never trains: a stable hash of what was asked.
+
+    The key is the prompt's last user message alone, not the session or the chat: one long session
+    would land on one side as a whole, and the same question asked in two chats would stand on both
+    sides, so that training on one would be rewarded on the other.
+    """
+    asked = [message.content for message in record.prompt if message.role == "user"]
+    key = " ".join(asked[-1].split()).casefold() if asked else ""
+    digest = hashlib.sha256(f"{HELD_OUT_SALT}\0{key}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+def _records(
+    exchange: Exchange,
+    said: Feedback,
+    earlier: Sequence[Feedback],
+    session: str,
+    left_out: Counter[str],
+) -> list[PreferencePair | RatedReply]:
+    """The records that one standing feedback makes. Raises _Unusable."""
+    if said.kind == "correction":
+        return _corrected(exchange, said, session, left_out)
+    if said.kind == "rating":
+        rated = _kept(exchange, said, earlier)
+        return [_rated(exchange, rated, said, session)]
+    if said.value == "both_bad":
+        shown = _usable(exchange.candidates, left_out)
+        return [_rated(exchange, candidate, said, session) for candidate in shown]
+    return [_chosen(exchange, said, session)]
+
+
+def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
+    if len(exchange.candidates) != 2:
+        raise _Unusable("not_an_offer")
+    chosen = exchange.candidates[int(said.value) - 1]
+    rejected = exchange.candidates[2 - int(said.value)]
+    for candidate in (chosen, rejected):
+        _check(candidate)
+    if chosen.text.strip() == rejected.text.strip():
+        raise _Unusable("same_text")
+    return PreferencePair(
+        prompt=exchange.prompt,
+        prompt_ids=exchange.prompt_ids,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        chosen_ids=chosen.token_ids,
+        rejected_ids=rejected.token_ids,
+        source="choice",
+        provenance=_provenance(exchange, said, session, (chosen.lora, rejected.lora)),
+    )
+
+
+def _corrected(
+    exchange: Exchange, said: Feedback, session: str, left_out: Counter[str]
+) -> list[PreferencePair | RatedReply]:
+    """One pair per shown candidate: the person's words against it."""
+    if not said.correction.strip():
+        raise _Unusable("empty")
+    pairs: list[PreferencePair | RatedReply] = []
+    for candidate in _usable(exchange.candidates, left_out):
+        if candidate.text.strip() == said.correction.strip():
+            left_out["same_text"] += 1
+            continue
+        pair = PreferencePair(
+            prompt=exchange.prompt,
+            prompt_ids=exchange.prompt_ids,
+            chosen=said.correction,
+            rejected=candidate.text,
+            chosen_ids=None,
+            rejected_ids=candidate.token_ids,
+            source="correction",
+            provenance=_provenance(exchange, said, session, (candidate.lora,)),
+        )
+        pairs.append(pair)
+    return pairs
+
+
+def _rated(exchange: Exchange, candidate: ShownCandidate, said: Feedback, session: str) -> RatedReply:
+    _check(candidate)
+    return RatedReply(
+        prompt=exchange.prompt,
+        prompt_ids=exchange.prompt_ids,
+        completion=candidate.text,
+        completion_ids=candidate.token_ids,
+        desirable=said.value == "good",
+        source="rating" if said.kind == "rating" else "both_bad",
+        provenance=_provenance(exchange, said, session, (candidate.lora,)),
+    )
+
+
+def _kept(exchange: Exchange, rating: Feedback, earlier: Sequence[Feedback]) -> ShownCandidate:
+    """The reply that a rating is about: the only one, or the one that was chosen before."""
+    if not exchange.candidates:
+        raise _Unusable("no_candidates")
+    if len(exchange.candidates) == 1:
+        return exchange.candidates[0]
+    before = [one for one in earlier if one.id < rating.id]
+    heard = [one for one in before if one.trusted or one.teacher == rating.teacher]
+    settled = settled_on(heard)
+    if settled is None:
+        raise _Unusable("not_settled")
+    return exchange.candidates[settled - 1]
+
+
+def _check(candidate: ShownCandidate) -> None:
+    """Raises _Unusable for a reply that was cut short or says nothing."""
+    if candidate.finish not in USABLE_FINISHES:
+        raise _Unusable("unfinished")
+    if not candidate.text.strip():
+        raise _Unusable("empty")
+
+
+def _usable(candidates: Sequence[ShownCandidate], left_out: Counter[str]) -> Iterator[ShownCandidate]:
+    for candidate in candidates:
+        try:
+            _check(candidate)
+        except _Unusable as reason:
+            left_out[str(reason)] += 1
+        else:
+            yield candidate
+
+
+def _exchange_of(said: Feedback, known: dict[str, Exchange]) -> Exchange:
+    """The exchange that this feedback may train on. Raises _Unusable."""
+    if said.kind == "retract":
+        raise _Unusable("retracted")
+    if not said.trusted:
+        raise _Unusable("untrusted")
+    if said.exchange not in known:
+        raise _Unusable("no_exchange")
+    return known[said.exchange]
+
+
+def _in_order(feedback: Iterable[Feedback], known: dict[str, Exchange]) -> list[Feedback]:
+    """By exchange in the order that they happened, then by feedback: the same however it came in."""
+
+    def position(said: Feedback) -> tuple[float, str, int]:
+        exchange = known.get(said.exchange)
+        return (exchange.created_at if exchange else math.inf, said.exchange, said.id)
+
+    return sorted(feedback, key=position)
+
+
+def _by_exchange(feedback: Iterable[Feedback]) -> dict[str, list[Feedback]]:
+    found: dict[str, list[Feedback]] = defaultdict(list)
+    for said in sorted(feedback, key=lambda one: one.id):
+        found[said.exchange].append(said)
+    return found
+
+
+def _sessions(exchanges: Iterable[Exchange]) -> dict[str, str]:
+    """Exchange id -> session, which is named after its chat and its first exchange."""
+    last: dict[tuple[str, str, str], tuple[float, str]] = {}
+    found: dict[str, str] = {}
+    for exchange in sorted(exchanges, key=lambda one: (one.created_at, one.id)):
+        chat = (exchange.bot, exchange.platform, exchange.chat)
+        at, session = last.get(chat, (-math.inf, ""))
+        if exchange.created_at - at > SESSION_GAP:
+            session = "/".join((*chat, exchange.id))
+        last[chat] = (exchange.created_at, session)
+        found[exchange.id] = session
+    return found
+
+
+def _provenance(
+    exchange: Exchange, said: Feedback, session: str, loras: tuple[str | None, ...]
+) -> Provenance:
+    return Provenance(
+        exchange=exchange.id,
+        chat=exchange.chat,
+        teacher=said.teacher,
+        session=session,
+        created_at=said.created_at,
+        loras=loras,
+    )
+
+
+def _add_once(
+    record: PreferencePair | RatedReply,
+    pairs: dict[object, PreferencePair],
+    ratings: dict[object, RatedReply],
+    left_out: Counter[str],
+) -> None:
+    """Somebody who says the same thing about the same texts again has said it once."""
+    teacher = record.provenance.teacher
+    if isinstance(record, PreferencePair):
+        key: object = (record.prompt, record.chosen, record.rejected, teacher)
+        known = key in pairs
+        pairs.setdefault(key, record)
+    else:
+        key = (record.prompt, record.completion, record.desirable, teacher)
+        known = key in ratings
+        ratings.setdefault(key, record)
+    if known:
+        left_out["duplicate"] += 1

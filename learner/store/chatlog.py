@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Row, and_, select
 
-from learner.store import exchanges, feedback
+from learner.store import exchanges, said
 from learner.store.rows import LogEntry, OfferState, Place
 from learner.store.schema import at_place, inbox, outbox
 
@@ -20,16 +20,14 @@ def chat_log(c: Connection, place: Place, limit: int, now: float | None) -> list
     lines = [*_user_lines(c, place, limit), *_bot_lines(c, place, limit)]
     lines.sort(key=lambda line: line[0])
     return [
-        LogEntry("user", row.payload.get("text", ""), row.at)
-        if said
-        else _bot_entry(c, row, now)
-        for _, said, row in lines[-limit:]
+        LogEntry("user", row.payload.get("text", ""), row.at) if by_user else _bot_entry(c, row, now)
+        for _, by_user, row in lines[-limit:]
     ]
 
 
 def _user_lines(c: Connection, place: Place, limit: int) -> list[tuple[_Position, bool, Row]]:
-    said = and_(at_place(inbox, place), inbox.c.kind == "Message")
-    query = select(inbox).where(said).order_by(inbox.c.id.desc()).limit(limit)
+    theirs = and_(at_place(inbox, place), inbox.c.kind == "Message")
+    query = select(inbox).where(theirs).order_by(inbox.c.id.desc()).limit(limit)
     return [((row.at, row.id, 0), True, row) for row in c.execute(query)]
 
 
@@ -55,7 +53,7 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
     shown = exchanges.view(c, row.exchange)
     if shown is None:
         return LogEntry("notice", text, row.at)
-    said, correction = _said_about(c, shown.id, f"{shown.place.platform}:{shown.person}")
+    word, correction = _said_about(c, shown.id, f"{shown.place.platform}:{shown.person}")
     offered = len(shown.candidates) == 2
     return LogEntry(
         role="assistant",
@@ -64,14 +62,14 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
         exchange=shown.id,
         candidates=tuple(one.text for one in shown.candidates) if offered else (),
         offer=_offer_now(shown.offer, shown.expires_at, now),
-        feedback=said,
+        feedback=word,
         correction=correction,
         lora=shown.candidates[0].lora if shown.candidates else None,
     )
 
 
 def _said_about(c: Connection, exchange: str, teacher: str) -> tuple[str, str]:
-    mine = [row for row in feedback.on_exchange(c, exchange) if row.teacher == teacher]
+    mine = [row for row in said.on_exchange(c, exchange) if row.teacher == teacher]
     if not mine or mine[-1].kind == "retract":
         return "", ""
     last = mine[-1]

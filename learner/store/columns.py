@@ -71,7 +71,5 @@ class Logprobs(TypeDecorator[Sequence[float]]):
     def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> bytes | None:
         return None if value is None else struct.pack(f"<{len(value)}d", *value)
 
-    def process_result_value(
-        self, value: bytes | None, dialect: Dialect
-    ) -> tuple[float, ...] | None:
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> tuple[float, ...] | None:
         return None if value is None else struct.unpack(f"<{len(value) // 8}d", value)

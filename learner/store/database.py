@@ -54,7 +54,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock; all of it is kept, or nothing."""
-        engine = self.engine.execution_options(immediate=True)
+        engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         with self._errors(), engine.begin() as connection:
             yield connection
 
@@ -62,7 +62,7 @@ class Database:
         """Remove what was deleted from the database's files. False: another process is in the way."""
         if not self.is_sqlite:
             return False  # a server's own VACUUM, log archive and backups are not ours to reach
-        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        engine = self.engine.execution_options(begin=None)
         with self._errors(), engine.connect() as connection:
             connection.execute(text("VACUUM"))
             return connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0] == 0
@@ -132,9 +132,7 @@ def _connect(url: str, file: Path | None) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url)
     if file is None:
-        engine = create_engine(
-            url, poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url)
@@ -150,5 +148,6 @@ def _on_connect(dbapi_connection: Any, record: Any) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    begin = connection.get_execution_options().get("begin", "BEGIN")
+    if begin is not None:  # None: VACUUM refuses to run inside a transaction
+        connection.exec_driver_sql(begin)

@@ -1,10 +1,10 @@
 """What the store raises.
 
-    StoreError
-    ├── StoreUnusable           the database cannot be opened, read or written
-    ├── StoreFromNewerVersion   a newer nightschool wrote it; nothing was touched
-    ├── UnknownExchange         no such exchange
-    └── ExchangeNotReady        the exchange is not in the state that this needs
+StoreError
+├── StoreUnusable           the database cannot be opened, read or written
+├── StoreFromNewerVersion   a newer nightschool wrote it; nothing was touched
+├── UnknownExchange         no such exchange
+└── ExchangeNotReady        the exchange is not in the state that this needs
 """
 
 from __future__ import annotations

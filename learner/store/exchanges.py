@@ -1,6 +1,6 @@
 """Exchanges and the offers in them: begun, finished, interrupted, found again.
 
-Knows nothing of feedback; each function runs in its caller's transaction.
+Knows nothing of how feedback is given; each function runs in its caller's transaction.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
-from learner.records import ShownCandidate
-from learner.store import history, mail
+from learner.records import ShownCandidate, settled_on
+from learner.store import history, mail, said
 from learner.store.errors import ExchangeNotReady, UnknownExchange
 from learner.store.rows import ExchangeView, NewExchange, OfferState, OutboxDraft, Place, Turn
-from learner.store.schema import at_place, exchanges, outbox, place_of, place_values
+from learner.store.schema import at_place, exchanges, outbox, place_of, place_values, sent_messages
 from learner.store.schema import candidates as candidates_table
-from learner.store.schema import sent_messages
 
 
 def begin(c: Connection, new: NewExchange) -> None:
@@ -91,6 +90,7 @@ def view(c: Connection, exchange: str | None) -> ExchangeView | None:
     row = c.execute(select(exchanges).where(exchanges.c.id == exchange)).one_or_none()
     if row is None:
         return None
+    shown = shown_candidates(c, [row.id]).get(row.id, ())
     return ExchangeView(
         id=row.id,
         mind=row.mind,
@@ -99,8 +99,10 @@ def view(c: Connection, exchange: str | None) -> ExchangeView | None:
         state=row.state,
         offer=row.offer,
         expires_at=row.expires_at,
-        candidates=shown_candidates(c, [row.id]).get(row.id, ()),
+        candidates=shown,
         at=row.at,
+        kept=1 if len(shown) == 1 else settled_on(said.standing_feedback(c, row.id)),
+        shown_at=row.finished_at,
     )
 
 
@@ -127,12 +129,8 @@ def open_offer(c: Connection, place: Place, person: str, now: float) -> Exchange
 
 def latest_id_of(c: Connection, place: Place, person: str) -> str | None:
     """The id of the person's newest final exchange in this chat."""
-    mine = and_(
-        at_place(exchanges, place), exchanges.c.person == person, exchanges.c.state == "final"
-    )
-    return c.execute(
-        select(exchanges.c.id).where(mine).order_by(exchanges.c.seq.desc()).limit(1)
-    ).scalar()
+    mine = and_(at_place(exchanges, place), exchanges.c.person == person, exchanges.c.state == "final")
+    return c.execute(select(exchanges.c.id).where(mine).order_by(exchanges.c.seq.desc()).limit(1)).scalar()
 
 
 def has_expired(expires_at: float | None, now: float) -> bool:
@@ -148,9 +146,7 @@ def set_offer(c: Connection, exchange: str, state: OfferState) -> None:
 
 def offers_since(c: Connection, place: Place, since: float) -> int:
     """How many offers this chat was made at or after `since`."""
-    made = and_(
-        at_place(exchanges, place), exchanges.c.offer != "none", exchanges.c.finished_at >= since
-    )
+    made = and_(at_place(exchanges, place), exchanges.c.offer != "none", exchanges.c.finished_at >= since)
     return c.execute(select(func.count()).select_from(exchanges).where(made)).scalar_one()
 
 

@@ -5,12 +5,12 @@ Knows nothing of words or buttons; each function runs in its caller's transactio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, and_, insert, select
 
 from learner.records import Feedback
-from learner.store import exchanges, history, mail
+from learner.store import exchanges, history, mail, said
 from learner.store.errors import ExchangeNotReady
 from learner.store.rows import NewFeedback, OfferState, OutboxDraft, Place
 from learner.store.schema import at_place, place_of
@@ -18,9 +18,7 @@ from learner.store.schema import exchanges as exchanges_table
 from learner.store.schema import feedback as table
 
 
-def add(
-    c: Connection, inbox_id: int | None, new: NewFeedback, replies: Sequence[OutboxDraft]
-) -> int:
+def add(c: Connection, inbox_id: int | None, new: NewFeedback, replies: Sequence[OutboxDraft]) -> int:
     """Store the feedback and all that follows from it; once per inbox row."""
     if inbox_id is not None:
         stored = c.execute(select(table.c.id).where(table.c.inbox_id == inbox_id)).scalar()
@@ -52,7 +50,7 @@ def latest(c: Connection, place: Place, teacher: str) -> Feedback | None:
     settled: set[str] = set()
     for row in c.execute(query):
         if row.exchange not in settled and row.kind != "retract":
-            return as_feedback(row)
+            return said.as_feedback(row)
         settled.add(row.exchange)
     return None
 
@@ -60,49 +58,18 @@ def latest(c: Connection, place: Place, teacher: str) -> Feedback | None:
 def of_mind(c: Connection, mind: str) -> list[Feedback]:
     """All feedback that a mind got, oldest first."""
     query = select(table).where(table.c.mind == mind).order_by(table.c.id)
-    return [as_feedback(row) for row in c.execute(query)]
-
-
-def standing(rows: Iterable[Row]) -> list[Row]:
-    """Of one exchange's feedback, oldest first: what follows each teacher's last retract."""
-    kept: list[Row] = []
-    for row in rows:
-        if row.kind == "retract":
-            kept = [other for other in kept if other.teacher != row.teacher]
-        else:
-            kept.append(row)
-    return kept
-
-
-def on_exchange(c: Connection, exchange: str) -> list[Row]:
-    """All feedback rows on one exchange, oldest first."""
-    query = select(table).where(table.c.exchange == exchange).order_by(table.c.id)
-    return list(c.execute(query))
+    return [said.as_feedback(row) for row in c.execute(query)]
 
 
 def kept_text(c: Connection, exchange: str) -> str:
     """The text that the feedback still standing wants in the history; candidate 1's without any."""
     shown = exchanges.shown_candidates(c, [exchange])[exchange]
-    for row in reversed(standing(on_exchange(c, exchange))):
+    for row in reversed(said.standing(said.on_exchange(c, exchange))):
         if row.keep_text is not None:
             return row.keep_text
         if row.keep is not None:
             return shown[row.keep - 1].text
     return shown[0].text
-
-
-def as_feedback(row: Row) -> Feedback:
-    """A feedback row as the records know it."""
-    return Feedback(
-        id=row.id,
-        exchange=row.exchange,
-        teacher=row.teacher,
-        trusted=row.trusted,
-        kind=row.kind,
-        value=row.value,
-        correction=row.correction,
-        created_at=row.at,
-    )
 
 
 def _insert(c: Connection, inbox_id: int | None, mind: str, new: NewFeedback) -> int:
@@ -133,7 +100,7 @@ def _keep(c: Connection, exchange: Row, keep: int | None, keep_text: str | None)
 def _take_back(c: Connection, exchange: Row, new: NewFeedback) -> None:
     """The offer is as if it had not been answered, unless another teacher's answer stands."""
     history.rewrite_reply(c, place_of(exchange), exchange.id, kept_text(c, exchange.id))
-    answered = any(row.kind != "rating" for row in standing(on_exchange(c, exchange.id)))
+    answered = any(row.kind != "rating" for row in said.standing(said.on_exchange(c, exchange.id)))
     if new.offer is not None:
         exchanges.set_offer(c, exchange.id, new.offer)
     elif not answered and exchange.offer == "chosen":

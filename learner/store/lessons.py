@@ -95,5 +95,5 @@ def _final(c: Connection, mind: str) -> int:
 
 def _offers(c: Connection, mind: str) -> Counter[str]:
     made = and_(exchanges.c.mind == mind, exchanges.c.offer != "none")
-    query = select(exchanges.c.offer, func.count()).where(made).group_by(exchanges.c.offer)
-    return Counter({state: count for state, count in c.execute(query)})
+    query = select(exchanges.c.offer, func.count().label("n")).where(made).group_by(exchanges.c.offer)
+    return Counter({row.offer: row.n for row in c.execute(query)})

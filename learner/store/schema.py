@@ -212,9 +212,7 @@ runs = Table(
     Index("ix_runs_mind", "mind"),
 )
 
-run_numbers = Table(
-    "run_numbers", metadata, Column("number", Integer, primary_key=True, autoincrement=False)
-)
+run_numbers = Table("run_numbers", metadata, Column("number", Integer, primary_key=True, autoincrement=False))
 
 
 def at_place(table: Table, place: Place) -> ColumnElement[bool]:

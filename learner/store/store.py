@@ -165,9 +165,7 @@ class Store:
 
     # Feedback
 
-    def add_feedback(
-        self, inbox_id: int | None, new: NewFeedback, replies: Sequence[OutboxDraft]
-    ) -> int:
+    def add_feedback(self, inbox_id: int | None, new: NewFeedback, replies: Sequence[OutboxDraft]) -> int:
         """Store feedback, once per inbox row, with the offer, the history and the replies to it.
 
         Raises UnknownExchange, and ExchangeNotReady for one that is not final.

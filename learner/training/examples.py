@@ -10,12 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from learner.engine.base import ChatMessage
-from learner.records import PreferencePair, PreferenceRecords, RatedReply
-
-try:
-    from learner.records import is_held_out
-except ImportError:
-    from learner.training.split import is_held_out
+from learner.records import PreferencePair, PreferenceRecords, RatedReply, is_held_out
 
 Tokens = tuple[int, ...]
 Kind = Literal["pair", "good", "bad"]

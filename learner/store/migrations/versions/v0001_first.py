@@ -5,6 +5,8 @@ Frozen: types are spelled out here and do not follow learner/store/schema.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,31 +16,31 @@ branch_labels = None
 depends_on = None
 
 
-def _key(name: str = "id") -> sa.Column[int]:
+def _key(name: str = "id") -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=True)
 
 
-def _text(name: str, nullable: bool = False) -> sa.Column[str]:
+def _text(name: str, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, nullable=nullable)
 
 
-def _time(name: str, nullable: bool = False) -> sa.Column[float]:
+def _time(name: str, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
 
-def _flag(name: str) -> sa.Column[bool]:
+def _flag(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Boolean, nullable=False)
 
 
-def _place() -> list[sa.Column[str]]:
+def _place() -> list[sa.Column[Any]]:
     return [_text("bot"), _text("platform"), _text("chat")]
 
 
-def _inbox_key(ondelete: str) -> sa.Column[int]:
+def _inbox_key(ondelete: str) -> sa.Column[Any]:
     return sa.Column("inbox_id", sa.Integer, sa.ForeignKey("inbox.id", ondelete=ondelete))
 
 
-def _exchange_key(nullable: bool = False) -> sa.Column[str]:
+def _exchange_key(nullable: bool = False) -> sa.Column[Any]:
     target = sa.ForeignKey("exchanges.id", ondelete="CASCADE")
     return sa.Column("exchange", sa.Text, target, nullable=nullable)
 

@@ -1,0 +1,484 @@
+// The chat page: what it knows, what it asks the server, what the server tells it. view.js draws.
+
+import { draw, drawPanel, replyText } from "./view.js";
+import { language, t } from "./strings.js";
+
+const $ = (id) => document.getElementById(id);
+const entries = new Map(); // key -> entry, in the order shown
+const elements = new Map(); // key -> its element
+let waiting = 0; // messages sent from here that are not answered yet
+let early = null; // events that came before the log did
+let source = null;
+let status = null;
+let lastLora;
+let toastTimer;
+
+function chatName() {
+  try {
+    const name = localStorage.getItem("nightschool.chat") || "main";
+    localStorage.setItem("nightschool.chat", name);
+    return /^[A-Za-z0-9._-]{1,64}$/.test(name) ? name : "main";
+  } catch {
+    return "main"; // storage can be switched off
+  }
+}
+const chat = chatName();
+
+// Not crypto.randomUUID: that one is missing on a plain-http address in the local network.
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// ---- the server -----------------------------------------------------------------------------
+
+class ServerError extends Error {}
+
+async function call(method, path, body) {
+  const options = { method };
+  if (method === "POST") {
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body || {});
+  }
+  const response = await fetch(path, options);
+  let answer = null;
+  try {
+    answer = await response.json();
+  } catch { /* not ours: a proxy's page, or a crash */ }
+  if (response.status === 401 && path !== "api/login") showLogin();
+  if (!response.ok) throw new ServerError((answer && answer.error) || `${t.failed} (${response.status})`);
+  return answer;
+}
+
+const words = (error) => (error instanceof ServerError ? error.message : t.failed);
+
+// ---- entries --------------------------------------------------------------------------------
+
+function nearEnd() {
+  const box = $("scroll");
+  return box.scrollHeight - box.scrollTop - box.clientHeight < 120;
+}
+
+function toEnd() {
+  $("scroll").scrollTop = $("scroll").scrollHeight;
+}
+
+function paint(key) {
+  const entry = entries.get(key);
+  const stick = nearEnd();
+  const old = elements.get(key);
+  const focused = old && old.contains(document.activeElement) ? document.activeElement : null;
+  const element = draw(entry, acts);
+  entry.fresh = false;
+  elements.set(key, element);
+  if (old) old.replaceWith(element);
+  else $("log").append(element);
+  if (focused) {
+    const act = focused.dataset.act;
+    const again = focused.tagName === "TEXTAREA" ? element.querySelector("textarea")
+      : element.querySelector(`[data-act="${act}"]`);
+    if (again) again.focus({ preventScroll: true });
+  }
+  if (stick) toEnd();
+}
+
+function put(key, entry, before = null) {
+  entry.key = key;
+  if (before !== null && !entries.has(key) && entries.has(before)) {
+    const all = [...entries];
+    all.splice(all.findIndex(([k]) => k === before), 0, [key, entry]);
+    entries.clear();
+    for (const [k, value] of all) entries.set(k, value);
+    const element = draw(entry, acts);
+    elements.set(key, element);
+    elements.get(before).before(element);
+    return;
+  }
+  entries.set(key, entry);
+  paint(key);
+}
+
+function drop(key) {
+  entries.delete(key);
+  elements.get(key)?.remove();
+  elements.delete(key);
+}
+
+function showTyping() {
+  const streaming = [...entries.values()].some((entry) => entry.live);
+  const stick = nearEnd();
+  $("typing").hidden = waiting === 0 || streaming;
+  if (stick) toEnd();
+}
+
+// ---- the log --------------------------------------------------------------------------------
+
+const keyOf = (line, i) => (line.exchange && line.role === "assistant" ? `x:${line.exchange}` : line.id || `line:${i}:${line.at}`);
+
+function entryOf(line) {
+  const offered = line.role === "assistant" && line.candidates.length > 1;
+  return { ...line, candidates: offered ? line.candidates : null };
+}
+
+const shownState = (entry) => JSON.stringify(
+  [entry.text, entry.candidates, entry.offer, entry.feedback, entry.correction, entry.lora]);
+
+// All of it anew: at the start, and after the connection was lost.
+async function loadLog() {
+  const { lines } = await call("GET", `api/chat/${chat}/log`);
+  const before = new Map(entries);
+  entries.clear();
+  elements.clear();
+  $("log").replaceChildren();
+  if (status?.greeting && lines.length < 100) put("greeting", { role: "assistant", text: status.greeting });
+  lines.forEach((line, i) => {
+    const old = before.get(keyOf(line, i));
+    put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft });
+  });
+  for (const [key, entry] of before) { // what only this tab knows: on its way, or it failed
+    if (!entries.has(key) && (entry.failed || entry.sending || entry.live)) put(key, entry);
+  }
+  toEnd();
+}
+
+// What was given, chosen or has expired since: the texts are here already.
+let refreshing = null;
+function refreshSoon() {
+  clearTimeout(refreshing);
+  refreshing = setTimeout(() => refresh().catch(() => {}), 120);
+}
+
+async function refresh() {
+  const { lines } = await call("GET", `api/chat/${chat}/log`);
+  for (const [i, line] of lines.entries()) {
+    const entry = entries.get(keyOf(line, i));
+    if (line.role !== "assistant" || !line.exchange || !entry || entry.live) continue;
+    const seen = shownState(entry);
+    Object.assign(entry, entryOf(line));
+    if (shownState(entry) !== seen) paint(entry.key);
+  }
+}
+
+// ---- what the server tells ------------------------------------------------------------------
+
+const heard = {
+  message(data) {
+    const late = [...entries.values()].find((entry) => entry.answers === data.id);
+    if (!entries.has(data.id)) put(data.id, { role: "user", text: data.text, at: Date.now() / 1000 }, late?.key ?? null);
+  },
+  delta(data) {
+    const key = `x:${data.exchange}`;
+    let entry = entries.get(key);
+    if (entry && !entry.live) return;
+    if (!entry) {
+      entry = { role: "assistant", exchange: data.exchange, live: true, texts: ["", ""], text: "", candidates: null };
+      put(key, entry);
+      showTyping();
+    }
+    const i = data.candidate - 1;
+    entry.texts[i] = data.whole ? data.text : entry.texts[i] + data.text;
+    entry.text = entry.texts[0];
+    if (i === 1 && !entry.candidates) {
+      entry.candidates = entry.texts;
+      paint(key);
+    }
+    grow(entry, i);
+  },
+  reply(data) {
+    if (data.exchange) finish(data);
+    else notice(data);
+    showTyping();
+    refreshSoon();
+  },
+  feedback(data) {
+    const entry = entries.get(`x:${data.exchange}`);
+    if (entry) refreshSoon();
+  },
+  night(data) {
+    if (!status) return;
+    status = { ...status, night: data.number ? data : null };
+    showStatus();
+    if (!data.number || data.done >= 1) loadStatus();
+  },
+  lora() {
+    loadStatus();
+  },
+  ping() {},
+};
+
+let frame = null;
+const grown = new Set();
+function grow(entry, i) {
+  grown.add([entry, i]);
+  frame ??= requestAnimationFrame(() => {
+    const stick = nearEnd();
+    for (const [one, candidate] of grown) {
+      const place = one.live && elements.get(one.key)?.querySelector(`[data-candidate="${candidate + 1}"]`);
+      if (place) place.textContent = one.texts[candidate];
+    }
+    grown.clear();
+    frame = null;
+    if (stick) toEnd();
+  });
+}
+
+function finish(reply) {
+  const key = `x:${reply.exchange}`;
+  const entry = entries.get(key);
+  if (entry && !entry.live) return; // told twice: as an event and as the answer to the request
+  const base = { role: "assistant", exchange: reply.exchange, at: Date.now() / 1000, feedback: "", correction: "", answers: reply.answers };
+  put(key, {
+    ...base, text: reply.candidates ? reply.candidates[0] : reply.text,
+    candidates: reply.candidates, offer: reply.candidates ? "open" : "none", lora: status?.lora,
+  });
+}
+
+function notice(reply) {
+  const press = (reply.answers || "").split("/").length > 2; // chat/exchange/id: thanks for a click, which its tab shows
+  if (press || entries.has(reply.id)) return;
+  put(reply.id, { role: "notice", text: reply.text, answers: reply.answers });
+}
+
+function connect() {
+  source?.close();
+  early = [];
+  source = new EventSource(`api/chat/${chat}/events`);
+  source.onopen = async () => {
+    early = [];
+    try {
+      await loadStatus();
+      await loadLog();
+    } catch {
+      return; // the stream will fail as well, and connect again
+    }
+    $("offline").hidden = true;
+    const missed = early;
+    early = null;
+    for (const [name, data] of missed) heard[name](data);
+    showTyping();
+  };
+  for (const name of Object.keys(heard)) {
+    source.addEventListener(name, (event) => {
+      const data = JSON.parse(event.data);
+      if (early) early.push([name, data]);
+      else heard[name](data);
+    });
+  }
+  source.onerror = () => {
+    early ??= [];
+    for (const entry of [...entries.values()]) if (entry.live) drop(entry.key); // it comes again, whole
+    $("offline").textContent = t.offline;
+    $("offline").hidden = false;
+    if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, 3000);
+  };
+}
+
+function reconnect() {
+  if ($("login").hidden && !document.hidden) call("GET", "api/status").then(connect, () => setTimeout(reconnect, 3000));
+}
+
+// Browsers allow six connections to one server: a tab that nobody looks at gives its own back.
+let asleep = null;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(asleep);
+  if (document.hidden) {
+    asleep = setTimeout(() => { source?.close(); source = null; }, 60_000);
+  } else if (!source || source.readyState === EventSource.CLOSED) {
+    connect();
+  }
+});
+
+// ---- what the person does -------------------------------------------------------------------
+
+async function send(entry) {
+  entry.failed = false;
+  entry.sending = true;
+  put(entry.key, entry);
+  toEnd();
+  waiting += 1;
+  showTyping();
+  try {
+    const { replies } = await call("POST", `api/chat/${chat}/messages`, { text: entry.text, id: entry.wireId });
+    for (const reply of replies) heard.reply(reply);
+  } catch (error) {
+    entry.failed = true;
+    entry.error = error instanceof ServerError ? error.message : "";
+  }
+  entry.sending = false;
+  waiting -= 1;
+  if (entries.get(entry.key) === entry && entry.failed) paint(entry.key);
+  showTyping();
+  refreshSoon();
+}
+
+async function press(entry, work) {
+  if (entry.busy) return;
+  entry.busy = true;
+  paint(entry.key);
+  try {
+    const { replies, feedback } = await work();
+    entry.feedback = feedback;
+    entry.editing = false;
+    if (replies.length) toast(replies[replies.length - 1].text);
+    await refresh();
+  } catch (error) {
+    toast(words(error));
+  }
+  entry.busy = false;
+  const now = entries.get(entry.key);
+  if (now) paint(entry.key);
+}
+
+const feedbackPath = (entry) => `api/exchanges/${encodeURIComponent(entry.exchange)}/feedback`;
+
+const acts = {
+  say(entry, body) {
+    return press(entry, () => call("POST", feedbackPath(entry), { ...body, id: newId() }));
+  },
+  pick(entry, number) {
+    entry.fresh = true;
+    return acts.say(entry, { choice: number });
+  },
+  takeBack(entry) {
+    return press(entry, () => call("DELETE", feedbackPath(entry)));
+  },
+  edit(entry) {
+    entry.editing = !entry.editing;
+    entry.draft = replyText(entry);
+    paint(entry.key);
+    const act = entry.editing ? "textarea" : '[data-act="correct"]';
+    elements.get(entry.key).querySelector(act)?.focus();
+  },
+  retry(entry) {
+    return send(entry);
+  },
+  close() {
+    togglePanel(false);
+    $("school").focus();
+  },
+  async learn() {
+    try {
+      const { started, reason } = await call("POST", "api/learn");
+      toast(started ? t.started : reason);
+      await loadStatus();
+    } catch (error) {
+      toast(words(error));
+    }
+  },
+};
+
+function toast(text) {
+  const box = $("toast");
+  box.textContent = text;
+  box.classList.add("shown");
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => box.classList.remove("shown"), 4000);
+}
+
+// ---- header and panel -----------------------------------------------------------------------
+
+async function loadStatus() {
+  status = await call("GET", "api/status");
+  if (lastLora !== undefined && lastLora !== status.lora) {
+    put(`lora:${newId()}`, { role: "notice", text: status.lora ? t.swapped(status.lora) : t.unswapped });
+  }
+  lastLora = status.lora;
+  showStatus();
+}
+
+function showStatus() {
+  document.title = status.name;
+  $("name").textContent = status.name;
+  $("lora").textContent = status.lora ? `LoRA ${status.lora}` : t.base;
+  $("lora").hidden = false;
+  $("school-label").textContent = status.night ? t.schoolRunning : t.school;
+  $("school").classList.toggle("running", Boolean(status.night));
+  $("school-bar").hidden = !status.night;
+  $("school-bar").value = status.night ? status.night.done : 0;
+  const focused = $("panel").contains(document.activeElement) && document.activeElement.id;
+  drawPanel($("panel"), status, acts);
+  if (focused) $(focused)?.focus();
+}
+
+function togglePanel(open) {
+  $("panel").hidden = !open;
+  $("school").setAttribute("aria-expanded", String(open));
+}
+
+// ---- login ----------------------------------------------------------------------------------
+
+function showLogin() {
+  source?.close();
+  $("login").hidden = false;
+  $("token").focus();
+}
+
+$("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("login-error").textContent = "";
+  try {
+    await call("POST", "api/login", { token: $("token").value });
+  } catch {
+    $("login-error").textContent = t.wrongToken;
+    $("token").select();
+    return;
+  }
+  $("token").value = "";
+  $("login").hidden = true;
+  start();
+});
+
+// ---- composer -------------------------------------------------------------------------------
+
+function fit() {
+  $("text").style.height = "auto";
+  $("text").style.height = `${Math.min($("text").scrollHeight, 200)}px`;
+}
+
+$("text").addEventListener("input", fit);
+$("text").addEventListener("keydown", (event) => {
+  // keyCode 229: Safari ends the composition before it tells of the Enter that ended it
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  event.preventDefault();
+  $("composer").requestSubmit();
+});
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (!text) return;
+  $("text").value = "";
+  fit();
+  const wireId = newId();
+  send({ role: "user", text, at: Date.now() / 1000, wireId, key: `${chat}/${wireId}` });
+});
+$("school").addEventListener("click", () => togglePanel($("panel").hidden));
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !$("panel").hidden) acts.close();
+});
+
+// ---- start ----------------------------------------------------------------------------------
+
+async function start() {
+  try {
+    await loadStatus();
+  } catch {
+    $("offline").textContent = t.offline;
+    $("offline").hidden = false;
+    setTimeout(() => $("login").hidden && start(), 3000);
+    return;
+  }
+  connect();
+  $("text").focus();
+}
+
+document.documentElement.lang = language;
+$("text").placeholder = t.placeholder;
+$("text").setAttribute("aria-label", t.placeholder);
+$("send").setAttribute("aria-label", t.send);
+$("log").setAttribute("aria-label", t.chat);
+$("panel").setAttribute("aria-label", t.school);
+$("school-label").textContent = t.school;
+$("school-bar").setAttribute("aria-label", t.schoolRunning);
+$("token-label").textContent = t.token;
+$("login-button").textContent = t.login;
+start();

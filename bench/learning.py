@@ -1,0 +1,295 @@
+"""Does a night teach? A simulated person talks to the real bot, picks, and the bot learns from it.
+
+Drives the real router, store, engine, trainer and gate; only the person is made up. The person prefers one
+manner (or the shorter reply) and answers every offer: the candidate that has it, "either" when both have it,
+"neither" when none has. `--choices` counts the offers in which exactly one candidate has it.
+
+The written phrasings of the starter fall into three parts by a hash of their text: those the person says,
+those the nightly gate sees as canaries, and those that this bench measures on and that nobody trains on.
+Measured after each night, on whatever version then speaks: the share of sampled replies in the manner, their
+mean length in characters, and the content canary: of greedy replies, how many hold a right answer, in the
+right language, and end themselves. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import importlib.util
+import itertools
+import json
+import logging
+import os
+import random
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from adapters.base import Reply  # noqa: E402
+from bots.app import App  # noqa: E402
+from bots.settings import parse  # noqa: E402
+from learner.engine.base import (  # noqa: E402
+    Candidate,
+    CandidateSpec,
+    ChatMessage,
+    EngineBusy,
+    GenerateRequest,
+    Sampling,
+)
+
+STARTER = ROOT / "data" / "starter"
+CHATS_AT_ONCE = 8
+TURNS_PER_CHAT = 3
+MUCH_SHORTER = 0.8  # of the other's length
+SAMPLING = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """Something a person says, and what a right answer holds."""
+
+    text: str
+    language: str
+    any_of: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One version's figures on phrasings that nobody trained on."""
+
+    share: float
+    length: float
+    canary: float
+    canary_faults: dict[str, int]
+
+
+Prefers = Callable[[str, str, str], tuple[bool, bool]]  # candidates 1 and 2, language -> which have it
+
+
+def starter_manners() -> Callable[[str, str], str]:
+    """The starter's own `manner_of(reply, language)`."""
+    spec = importlib.util.spec_from_file_location("starter_intents", STARTER / "intents.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    manner_of: Callable[[str, str], str] = module.manner_of
+    return manner_of
+
+
+def teacher(name: str, manner_of: Callable[[str, str], str]) -> Prefers:
+    """How the person called `name` sees two candidates."""
+    if name == "short":
+        return lambda a, b, _language: (len(a) <= MUCH_SHORTER * len(b), len(b) <= MUCH_SHORTER * len(a))
+    return lambda a, b, language: (manner_of(a, language) == name, manner_of(b, language) == name)
+
+
+def phrasings() -> dict[str, list[Phrasing]]:
+    """The starter's phrasings in three parts: said, gate, measured."""
+    parts: dict[str, list[Phrasing]] = {"said": [], "gate": [], "measured": []}
+    for line in (STARTER / "canaries.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        text = row["prompt"][-1]["content"]
+        digest = hashlib.sha256(text.encode()).digest()[0] % 20
+        part = "said" if digest < 7 else "gate" if digest < 12 else "measured"
+        parts[part].append(Phrasing(text, row["language"], tuple(row["any_of"])))
+    return parts
+
+
+def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
+    """The gate's canaries as a file."""
+    lines = (
+        {"prompt": [{"role": "user", "content": row.text}], "any_of": row.any_of, "language": row.language}
+        for row in rows
+    )
+    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
+
+
+def build(folder: Path, canaries: Path, seed: int, model: str) -> App:
+    """A bot on the memory platform that offers two candidates every time."""
+    raw: dict[str, Any] = {
+        "data_dir": str(folder / "data"),
+        "ask_rate": 1.0,
+        "model": {"name": model, "max_batch": 16, "max_queue": 256},
+        "offers": {"max_per_hour": 1_000_000},
+        "learner": {"enabled": False, "canaries": str(canaries)},
+        "bots": [{"name": "bench", "adapters": ["memory"], "teachers": "everyone", "sampling": SAMPLING}],
+    }
+    return App(parse(raw, folder / "config.toml"), seed=seed)
+
+
+class Day:
+    """One day's conversations: until `wanted` offers had exactly one candidate with what is preferred."""
+
+    def __init__(self, app: App, prefers: Prefers, said: Sequence[Phrasing], wanted: int, rng: random.Random) -> None:
+        self._platform: Any = app.adapters["bench", "memory"]
+        self._prefers, self._said, self._wanted, self._rng = prefers, said, wanted, rng
+        self._numbers = itertools.count()
+        self.choices = self.ties = self.both_bad = 0
+
+    async def live(self, name: str) -> None:
+        """Talk in several chats at once."""
+        await asyncio.gather(*(self._chat(f"{name}-{lane}") for lane in range(CHATS_AT_ONCE)))
+
+    async def _chat(self, lane: str) -> None:
+        while self.choices < self._wanted:
+            chat = f"{lane}-{next(self._numbers)}"
+            for _ in range(self._rng.randint(1, TURNS_PER_CHAT)):
+                if self.choices < self._wanted:
+                    await self._turn(chat, self._rng.choice(self._said))
+
+    async def _turn(self, chat: str, phrasing: Phrasing) -> None:
+        replies: tuple[Reply, ...] = await self._platform.say(chat, "person", phrasing.text)
+        if replies[0].candidates is None or self.choices >= self._wanted:
+            return
+        first, second = self._prefers(*replies[0].candidates, phrasing.language)
+        if first != second:
+            self.choices += 1
+            await self._platform.say(chat, "person", "1" if first else "2")
+        elif first:
+            self.ties += 1
+            await self._platform.say(chat, "person", "tie")
+        else:
+            self.both_bad += 1
+            await self._platform.say(chat, "person", "0")
+
+
+async def ask(app: App, text: str, sampling: Sampling, seed: int) -> Candidate:
+    """One reply of whatever version speaks, outside every chat."""
+    engine = app.engines["default"]
+    prompt = engine.render([ChatMessage("user", text)])
+    while True:
+        try:
+            generated = await engine.generate(GenerateRequest(prompt, (CandidateSpec(sampling, seed),)))
+        except EngineBusy:
+            await asyncio.sleep(0.05)
+        else:
+            return generated.candidates[0]
+
+
+async def measure(
+    app: App, rows: Sequence[Phrasing], prefers_name: str, manner_of: Callable[[str, str], str], seed: int
+) -> Measured:
+    """Sample each phrasing once for manner and length; answer each greedily for the canary."""
+    limit = asyncio.Semaphore(64)
+
+    async def one(row: Phrasing, sampling: Sampling, number: int) -> Candidate:
+        async with limit:
+            return await ask(app, row.text, sampling, number)
+
+    drawn = Sampling(SAMPLING["temperature"], SAMPLING["top_p"], max_tokens=64)
+    sampled = await asyncio.gather(*(one(row, drawn, seed + i) for i, row in enumerate(rows)))
+    greedy = await asyncio.gather(*(one(row, Sampling(0.0, max_tokens=64), 0) for row in rows))
+    in_manner = [manner_of(c.text, row.language) == prefers_name for c, row in zip(sampled, rows, strict=True)]
+    faults = [fault(candidate, row) for candidate, row in zip(greedy, rows, strict=True)]
+    counted = {name: faults.count(name) for name in ("content", "language", "ending")}
+    return Measured(
+        share=statistics.fmean(in_manner),
+        length=statistics.fmean(len(candidate.text) for candidate in sampled),
+        canary=faults.count("") / len(rows),
+        canary_faults=counted,
+    )
+
+
+def fault(candidate: Candidate, row: Phrasing) -> str:
+    """What is wrong with a greedy reply; "" when nothing is."""
+    text = candidate.text.lower()
+    if candidate.finish != "stop":
+        return "ending"
+    held = any(key.lower() in text for key in row.any_of)
+    other_script = not CHINESE.search(text) if row.language == "zh" else len(CHINESE.findall(text)) > len(text) / 4
+    if other_script and not held:
+        return "language"
+    return "" if held else "content"
+
+
+async def bench(options: argparse.Namespace) -> dict[str, Any]:
+    """All nights of one person."""
+    manner_of = starter_manners()
+    parts = phrasings()
+    rng = random.Random(options.seed)
+    rows = parts["measured"][: options.prompts]
+    result: dict[str, Any] = {"teacher": options.teacher, "seed": options.seed}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_canaries(folder / "canaries.jsonl", parts["gate"])
+        app = build(folder, folder / "canaries.jsonl", options.seed, options.model)
+        await app.start()
+        try:
+            await app_nights(app, options, parts["said"], rows, manner_of, rng, result)
+        finally:
+            await app.stop()
+    return result
+
+
+async def app_nights(
+    app: App,
+    options: argparse.Namespace,
+    said: Sequence[Phrasing],
+    rows: Sequence[Phrasing],
+    manner_of: Callable[[str, str], str],
+    rng: random.Random,
+    result: dict[str, Any],
+) -> None:
+    """Live the days, sleep the nights, measure after each."""
+    prefers = teacher(options.teacher, manner_of)
+    result |= {
+        "prompts": len(rows),
+        "share": [],
+        "length": [],
+        "canary": [],
+        "published": [],
+        "seconds": [],
+        "offers": [],
+    }
+
+    async def look(label: str) -> None:
+        seen = await measure(app, rows, options.teacher, manner_of, 1_000_000 * (options.seed + 1))
+        result["share"].append(round(seen.share, 4))
+        result["length"].append(round(seen.length, 2))
+        result["canary"].append(round(seen.canary, 4))
+        print(
+            f"{label}: share {seen.share:.3f}, length {seen.length:.1f}, canary {seen.canary:.4f} {seen.canary_faults}"
+        )
+
+    await look("start")
+    for night in range(1, options.nights + 1):
+        day = Day(app, prefers, said, options.choices, rng)
+        await day.live(f"day{night}")
+        began = time.monotonic()
+        ended = await app.nights.start("default")
+        result["published"].append(ended.state == "published")
+        result["seconds"].append(round(time.monotonic() - began, 1))
+        result["offers"].append({"choices": day.choices, "ties": day.ties, "both_bad": day.both_bad})
+        print(f"night {night}: {ended.state} {'; '.join(ended.reasons)} after {result['offers'][-1]}")
+        await look(f"after night {night}")
+
+
+def main() -> None:
+    """Read the options, run, print; the last line is JSON."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--teacher", default="warm", help="a manner of the starter, or short")
+    options.add_argument("--nights", type=int, default=3)
+    options.add_argument("--choices", type=int, default=40)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--prompts", type=int, default=1_200, help="phrasings to measure on")
+    options.add_argument("--model", default="starter")
+    logging.basicConfig(level=logging.WARNING)
+    print(json.dumps(asyncio.run(bench(options.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What the chat page asks: a chat's lines, how the bot stands, a lesson now.
+
+Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus
+from bots.database import Database
+from bots.nights import Nights
+from bots.settings import BotSettings, Settings
+from bots.status import Summaries
+from learner import loras
+from learner.store.rows import LogEntry, Place
+from learner.store.store import Store
+
+
+class PageBackend:
+    """adapters/web's WebBackend for one bot."""
+
+    def __init__(
+        self,
+        bot: BotSettings,
+        settings: Settings,
+        store: Store,
+        database: Database,
+        nights: Nights,
+        summaries: Summaries,
+    ) -> None:
+        self._bot = bot
+        self._settings = settings
+        self._store = store
+        self._database = database
+        self._nights = nights
+        self._summaries = summaries
+
+    async def log(self, chat: str, limit: int) -> list[LogLine]:
+        """The last `limit` lines of `chat`, oldest first."""
+        place = Place(self._bot.name, "web", chat)
+        entries = await self._database(self._store.chat_log, place, limit, time.time())
+        return [_line(entry) for entry in entries]
+
+    async def status(self) -> PageStatus:
+        """The header and the panel."""
+        mind = self._bot.mind
+        summary = await self._summaries.summary(mind)
+        return PageStatus(
+            name=self._bot.persona.name or self._bot.name,
+            greeting=self._bot.persona.greeting,
+            language=self._settings.language,
+            model=str(summary["model"]),
+            lora=self._nights.active(mind),
+            records=cast(int, summary["records"]),
+            min_records=self._settings.learner.min_records,
+            night=night_state(self._nights.progress(mind)),
+            verdict=await self._summaries.last_verdict(mind),
+            loras=self._lora_lines(),
+        )
+
+    async def learn(self) -> str | None:
+        """Start a night; a sentence when it can't be."""
+        return await self._summaries.begin(self._bot.mind)
+
+    async def chat_of(self, exchange: str) -> str | None:
+        """The web chat of `exchange`."""
+        found = await self._database(self._store.exchange, exchange)
+        mine = found is not None and (found.place.bot, found.place.platform) == (self._bot.name, "web")
+        return found.place.chat if found is not None and mine else None
+
+    async def feedback_of(self, exchange: str) -> str:
+        """What stands for `exchange` now."""
+        return await self._database(self._store.feedback_word, exchange)
+
+    def _lora_lines(self) -> tuple[LoraLine, ...]:
+        active = self._nights.active(self._bot.mind)
+        return tuple(
+            LoraLine(one.version, "active" if one.version == active else one.state, one.created_at, one.detail)
+            for one in loras.listing(self._settings.loras_dir, self._bot.mind)
+        )
+
+
+def night_state(progress: dict[str, Any] | None) -> NightState | None:
+    """A night's progress as the page shows it."""
+    if progress is None:
+        return None
+    return NightState(
+        number=int(progress.get("number") or 0),
+        phase=str(progress.get("phase", "")),
+        done=float(progress.get("done") or 0.0),
+        detail=str(progress.get("detail", "")),
+        seconds_left=progress.get("seconds_left"),
+    )
+
+
+def _line(entry: LogEntry) -> LogLine:
+    return LogLine(
+        role=entry.role,
+        text=entry.text,
+        at=entry.at,
+        exchange=entry.exchange,
+        candidates=entry.candidates,
+        offer=entry.offer,
+        feedback=cast(Given, entry.feedback),
+        correction=entry.correction,
+        lora=entry.lora,
+        id=entry.id,
+    )

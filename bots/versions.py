@@ -1,0 +1,113 @@
+"""What another terminal can ask of a running bot: learn, promote, roll back, forget, tell.
+
+The same calls serve a terminal when no bot runs. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bots.control import Call, ControlError
+from bots.database import Database
+from bots.nights import BASE, Nights, drop_runs_of
+from bots.settings import Settings
+from learner import loras
+from learner.engine.base import EngineError
+from learner.store.store import Store
+
+
+class Versions:
+    """Carries out the control calls. All raise ControlError with what to do."""
+
+    def __init__(self, settings: Settings, store: Store, database: Database, nights: Nights) -> None:
+        self._settings = settings
+        self._store = store
+        self._database = database
+        self._nights = nights
+
+    def calls(self) -> Mapping[str, Call]:
+        """The calls by name."""
+        return {
+            "learn": self.learn,
+            "progress": self.progress,
+            "promote": self.promote,
+            "rollback": self.rollback,
+            "forget": self.forget,
+        }
+
+    async def learn(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Start a night of `mind`, unless one runs or there is too little to learn from."""
+        mind = self._mind(values)
+        have, need = await self._nights.count(mind), self._settings.learner.min_records
+        if not self._nights.is_running(mind) and have < need:
+            return {"state": "skipped", "have": have, "need": need}
+        self._nights.start(mind)
+        return {"state": "running"}
+
+    async def progress(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Where the running night of `mind` stands, or how the last one ended."""
+        mind = self._mind(values)
+        running = self._nights.is_running(mind)
+        last = await self._nights.last(mind)
+        return {
+            "running": running,
+            "progress": self._nights.progress(mind),
+            "active": self._nights.active(mind) or BASE,
+            "last": None if last is None else {"number": last.number, "state": last.state, "verdict": last.verdict},
+        }
+
+    async def promote(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Let version `version` speak; "base" is the model without a LoRA."""
+        mind, version = self._mind(values), str(values["version"])
+        before = self._nights.active(mind)
+        try:
+            loras.promote(self._settings.loras_dir, mind, None if version == BASE else version)
+            return await self._follow(mind, before)
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
+
+    async def rollback(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Let the version that spoke before speak again."""
+        mind = self._mind(values)
+        before = self._nights.active(mind)
+        try:
+            loras.rollback(self._settings.loras_dir, mind)
+            return await self._follow(mind, before)
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
+
+    async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Delete the person "platform:id" and retire every LoRA that learned from them."""
+        forgotten = await self._database(self._store.forget, str(values["person"]))
+        gone = frozenset(forgotten.exchanges)
+        directory = self._settings.loras_dir
+        retired = [version for version in loras.numbers(directory) if loras.exchanges_of(directory, version) & gone]
+        for version in retired:
+            loras.retire(directory, version, "a person it learned from was forgotten")
+        for mind in {bot.mind for bot in self._settings.bots}:
+            if self._nights.active(mind) in retired:
+                before = self._nights.active(mind)
+                loras.set_active(directory, mind, loras.newest_usable(directory, mind))
+                await self._follow(mind, before)
+        return {
+            "rows": forgotten.rows,
+            "tainted": forgotten.tainted,
+            "files_clean": forgotten.files_clean,
+            "retired": retired,
+            "runs": drop_runs_of(self._settings.runs_dir, gone),
+        }
+
+    async def _follow(self, mind: str, before: str | None) -> dict[str, Any]:
+        try:
+            return {"active": await self._nights.activate(mind) or BASE}
+        except EngineError as error:
+            loras.set_active(self._settings.loras_dir, mind, before)
+            raise ControlError(str(error)) from error
+
+    def _mind(self, values: dict[str, Any]) -> str:
+        minds = sorted({bot.mind for bot in self._settings.bots})
+        mind = str(values.get("mind") or minds[0])
+        if mind not in minds:
+            raise ControlError(f"no mind is called {mind!r}; config.toml names {', '.join(minds)}")
+        return mind

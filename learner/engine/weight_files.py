@@ -1,0 +1,44 @@
+"""Looks at safetensors files without loading them: are they whole, and what do they hold?
+
+Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# A header larger than this is refused by the safetensors library too.
+LARGEST_HEADER = 100_000_000
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """The header's tensors by name. Raises ValueError saying what is wrong with a damaged file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise ValueError(f"{path.name} is damaged or half-written: no whole header in its {size} bytes")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise ValueError(f"{path.name} is damaged: its header cannot be read") from exc
+    if size != 8 + length + end:
+        raise ValueError(f"{path.name} is half-written: {size} bytes where its header says {8 + length + end}")
+    return tensors
+
+
+def whole(path: Path) -> str | None:
+    """What is wrong with a weight file, or None."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if path.suffix != ".safetensors":
+        return f"{path.name} is empty" if path.stat().st_size == 0 else None
+    try:
+        safetensors_header(path)
+    except (ValueError, OSError) as exc:
+        return str(exc)
+    return None

@@ -1,0 +1,190 @@
+"""Forgetting a person: out of every table, and out of what quotes them.
+
+Knows nothing of LoRAs or frozen runs: it says which exchanges were touched, the caller does the
+rest. What other people typed themselves stays theirs, even where it repeats the person's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
+
+from learner.store import feedback as feedback_queries
+from learner.store.rows import Forgotten, Place
+from learner.store.schema import (
+    at_place,
+    candidates,
+    exchanges,
+    feedback,
+    inbox,
+    metadata,
+    outbox,
+    people,
+    place_of,
+    resets,
+    runs,
+    turns,
+)
+
+# A shorter text ("好") is a quote only as a whole line: inside a longer one it is anybody's word.
+QUOTE_LENGTH = 8
+SEPARATORS = (": ", "：", "> ")
+GONE = "…"
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """Where a person left something, gathered before anything is deleted."""
+
+    own: frozenset[str]  # exchanges that answered them
+    taught: frozenset[str]  # other people's exchanges that they gave feedback on
+    corrected: frozenset[str]  # of those, the ones whose history may hold their words
+    places: tuple[Place, ...]
+    texts: frozenset[str]
+
+
+def forget(c: Connection, person: str) -> Forgotten:
+    """Delete all that "platform:id" said, was answered and taught. Files are another step."""
+    platform, _, who = person.partition(":")
+    before = _sizes(c)
+    traces = _traces(c, platform, who)
+    tainted = _taint(c, traces)
+    _forget_teacher(c, person, traces)
+    c.execute(delete(exchanges).where(_by(exchanges, platform, who)))
+    c.execute(delete(turns).where(_by(turns, platform, who)))
+    for place in traces.places:
+        if not _others(c, place, who):
+            for table in (outbox, turns, resets):
+                c.execute(delete(table).where(at_place(table, place)))
+    c.execute(delete(inbox).where(_by(inbox, platform, who)))
+    c.execute(delete(people).where(_by(people, platform, who)))
+    _scrub_runs(c, traces.texts)
+    after = _sizes(c)
+    rows = {name: before[name] - after[name] for name in before if before[name] > after[name]}
+    touched = traces.own | traces.taught | tainted
+    return Forgotten(rows=rows, tainted=len(tainted), exchanges=touched, files_clean=False)
+
+
+def with_files(forgotten: Forgotten, clean: bool) -> Forgotten:
+    """`forgotten`, and whether the database's files hold none of it any more."""
+    return replace(forgotten, files_clean=clean)
+
+
+def quotes(content: str, texts: Iterable[str]) -> bool:
+    """Whether `content` holds one of `texts`: anywhere if it is long, as a whole line if short."""
+    lines = {line.strip() for line in content.splitlines()}
+    lines |= {line.split(mark, 1)[1].strip() for mark in SEPARATORS for line in lines if mark in line}
+    return any(text in content if len(text) >= QUOTE_LENGTH else text in lines for text in texts)
+
+
+def scrub(value: Any, texts: Iterable[str]) -> Any:
+    """`value` (text, or JSON) with every long one of `texts` replaced by "…"."""
+    if isinstance(value, str):
+        for text in sorted(texts, key=len, reverse=True):
+            if len(text) >= QUOTE_LENGTH:
+                value = value.replace(text, GONE)
+        return value
+    if isinstance(value, list):
+        return [scrub(one, texts) for one in value]
+    if isinstance(value, dict):
+        return {scrub(key, texts): scrub(one, texts) for key, one in value.items()}
+    return value
+
+
+def _traces(c: Connection, platform: str, who: str) -> _Traces:
+    teacher = feedback.c.teacher == f"{platform}:{who}"
+    own = frozenset(c.execute(select(exchanges.c.id).where(_by(exchanges, platform, who))).scalars())
+    taught = list(c.execute(select(feedback).where(teacher)))
+    others = frozenset(row.exchange for row in taught) - own
+    corrected = frozenset(row.exchange for row in taught if row.keep_text is not None) - own
+    return _Traces(
+        own=own,
+        taught=others,
+        corrected=corrected,
+        places=tuple(_places(c, platform, who, others)),
+        texts=frozenset(_texts(c, platform, who, taught)),
+    )
+
+
+def _places(c: Connection, platform: str, who: str, taught: Iterable[str]) -> set[Place]:
+    found: set[Place] = set()
+    for table in (inbox, turns, exchanges):
+        query = select(table.c.bot, table.c.platform, table.c.chat)
+        found |= {place_of(row) for row in c.execute(query.where(_by(table, platform, who)))}
+    for exchange in taught:
+        row = c.execute(select(exchanges).where(exchanges.c.id == exchange)).one()
+        found.add(place_of(row))
+    return found
+
+
+def _texts(c: Connection, platform: str, who: str, taught: Iterable[Row]) -> set[str]:
+    """What the person said and what they were answered: a prompt may hold either."""
+    mine = select(exchanges.c.id).where(_by(exchanges, platform, who))
+    said = or_(_by(turns, platform, who), turns.c.exchange.in_(mine))
+    found = set(c.execute(select(turns.c.text).where(said)).scalars())
+    found |= set(c.execute(select(candidates.c.text).where(candidates.c.exchange.in_(mine))).scalars())
+    for row in taught:
+        found |= {row.correction, row.keep_text or ""}
+    return {text.strip() for text in found if text.strip()}
+
+
+def _taint(c: Connection, traces: _Traces) -> frozenset[str]:
+    """Take the prompt out of other people's exchanges that quote the person, and the echoes too."""
+    found: set[str] = set()
+    for place in traces.places:
+        for row in c.execute(select(exchanges).where(at_place(exchanges, place))).all():
+            quoted = any(quotes(message["content"], traces.texts) for message in row.prompt)
+            if quoted and row.id not in traces.own:
+                found.add(row.id)
+                _taint_one(c, row.id, traces.texts)
+    return frozenset(found)
+
+
+def _taint_one(c: Connection, exchange: str, texts: frozenset[str]) -> None:
+    emptied = {"tainted": True, "prompt": [], "prompt_ids": ()}
+    c.execute(update(exchanges).where(exchanges.c.id == exchange).values(emptied))
+    for row in c.execute(select(candidates).where(candidates.c.exchange == exchange)).all():
+        values = {"text": scrub(row.text, texts), "token_ids": (), "logprobs": ()}
+        c.execute(update(candidates).where(candidates.c.id == row.id).values(values))
+    replied = and_(turns.c.exchange == exchange, turns.c.role == "assistant")
+    for row in c.execute(select(turns).where(replied)).all():
+        c.execute(update(turns).where(turns.c.id == row.id).values(text=scrub(row.text, texts)))
+    for row in c.execute(select(outbox).where(outbox.c.exchange == exchange)).all():
+        payload = scrub(row.payload, texts)
+        c.execute(update(outbox).where(outbox.c.seq == row.seq).values(payload=payload))
+
+
+def _forget_teacher(c: Connection, person: str, traces: _Traces) -> None:
+    """Their feedback goes, and their corrections out of other people's history."""
+    c.execute(delete(feedback).where(feedback.c.teacher == person))
+    for exchange in traces.corrected:
+        text = feedback_queries.kept_text(c, exchange)
+        replied = and_(turns.c.exchange == exchange, turns.c.role == "assistant")
+        c.execute(update(turns).where(replied).values(text=text))
+
+
+def _scrub_runs(c: Connection, texts: frozenset[str]) -> None:
+    for row in c.execute(select(runs)).all():
+        clean = {"progress": scrub(row.progress, texts), "verdict": scrub(row.verdict, texts)}
+        if clean != {"progress": row.progress, "verdict": row.verdict}:
+            c.execute(update(runs).where(runs.c.number == row.number).values(clean))
+
+
+def _by(table: Any, platform: str, who: str) -> ColumnElement[bool]:
+    return and_(table.c.platform == platform, table.c.person == who)
+
+
+def _others(c: Connection, place: Place, who: str) -> bool:
+    """Whether somebody else wrote in this chat."""
+    query = select(inbox.c.id).where(at_place(inbox, place), inbox.c.person != who).limit(1)
+    return c.execute(query).first() is not None
+
+
+def _sizes(c: Connection) -> dict[str, int]:
+    return {
+        table.name: c.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in metadata.sorted_tables
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import logging
 import signal
@@ -22,6 +23,7 @@ from bots.control import ControlClient, ControlError
 from bots.server import PortInUse
 from bots.settings import Settings, SettingsError, load
 from learner.engine.base import ModelUnusable
+from learner.loras import LoraError
 from learner.store.errors import StoreError
 
 BAR = 28
@@ -48,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         PortInUse,
         ModelUnusable,
         application.AlreadyRunning,
+        LoraError,
         OSError,
     ) as error:
         print(f"nightschool: {error}", file=sys.stderr)
@@ -183,16 +186,19 @@ def lora_list(settings: Settings, arguments: Arguments) -> None:
 
     mind = arguments.mind or settings.bots[0].mind
     active = loras.active(settings.loras_dir, mind)
-    print(f"{'*' if active is None else ' '} base  {settings.model.name}")
+    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}")
     for version in loras.listing(settings.loras_dir, mind):
-        print(f"{'*' if version.version == active else ' '} {version.summary()}")
+        taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
+        retired = f"  retired: {version.retired}" if version.retired else ""
+        print(f"{'*' if version.version == active else ' '} {version.version}  {taught}{retired}")
 
 
 def lora_show(settings: Settings, arguments: Arguments) -> None:
     """Everything that a version says of itself."""
     from learner import loras
 
-    print(json.dumps(loras.show(settings.loras_dir, arguments.version), indent=2, ensure_ascii=False))
+    version = dataclasses.asdict(loras.show(settings.loras_dir, arguments.version))
+    print(json.dumps(version, indent=2, ensure_ascii=False, default=str))
 
 
 def lora_promote(settings: Settings, arguments: Arguments) -> None:

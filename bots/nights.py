@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bots import lesson
 from bots.database import Database
-from bots.lesson import night_request
 from bots.settings import Settings
 from learner import frozen, loras
-from learner.engine.base import Engine, EngineError, LoraMismatch
+from learner.engine.base import Engine, EngineError
+from learner.loras import BASE
 from learner.store.rows import RunRow, RunState
 from learner.store.store import Store
 
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 Announce = Callable[[str, dict[str, Any]], None]
 PROGRESS_EVERY = 1.0  # seconds between stored progress rows
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,18 @@ class Nights:
         runs = await self._database(self._store.runs, mind, 5)
         return next((run for run in runs if run.state != "running"), None)
 
-    def active(self, mind: str) -> str | None:
-        """The version that the pointer names; None for the base."""
+    def active(self, mind: str) -> str:
+        """The version that the pointer names, or "base"."""
         return loras.active(self._settings.loras_dir, mind)
 
-    async def activate(self, mind: str) -> str | None:
+    async def activate(self, mind: str) -> str:
         """Let the running engine follow the pointer. Raises LoraMismatch, and the old one goes on speaking."""
         version = self.active(mind)
         engine = self._engines.get(mind)
-        if engine is not None and engine.status().active_lora != version:
-            await engine.swap_lora(self._settings.loras_dir / version if version else None)
-            self._announce("lora", {"mind": mind, "lora": version})
-            log.info("lora: %s now speaks for mind %s", version or BASE, mind)
+        if engine is not None and (engine.status().active_lora or BASE) != version:
+            await engine.swap_lora(loras.active_folder(self._settings.loras_dir, mind))
+            self._announce("lora", {"mind": mind, "lora": None if version == BASE else version})
+            log.info("lora: %s now speaks for mind %s", version, mind)
         return version
 
     async def recover(self) -> None:
@@ -151,11 +151,11 @@ class Nights:
         have = len(records.pairs) + len(records.ratings)
         if have < self._settings.learner.min_records:
             return NightResult(mind, "skipped", have)
-        newest = max((int(version) for version in loras.numbers(self._settings.loras_dir)), default=0)
+        newest = loras.next_number(self._settings.loras_dir) - 1
         number = await self._database(self._store.next_number, newest)
         folder = self._settings.runs_dir / f"{number:04d}"
-        request, canaries = night_request(self._settings, mind, number, self.active(mind))
-        await asyncio.to_thread(frozen.freeze, folder, request, records, canaries)
+        request = lesson.night_request(self._settings, mind, number)
+        await asyncio.to_thread(frozen.freeze, folder, request, records, lesson.canaries(self._settings))
         await self._database(self._store.add_run, RunRow(number, mind, "running", time.time(), None))
         log.info("night %04d: %s pairs, %s ratings", number, len(records.pairs), len(records.ratings))
         code, complaint = await self._lesson(mind, number, folder)
@@ -194,21 +194,20 @@ class Nights:
 
     async def _conclude(self, mind: str, number: int, code: int | None, have: int, complaint: str = "") -> NightResult:
         """Store how night `number` ended; a published LoRA becomes active. `code` None: after a crash."""
-        verdict = frozen.read_verdict(self._settings.runs_dir / f"{number:04d}")
+        verdict = lesson.read_verdict(self._settings.runs_dir / f"{number:04d}")
         version = f"{number:04d}"
         if code not in (0, None) or verdict is None:
             reason = complaint or ("it was interrupted" if code is None else f"the lesson exited with {code}")
             return await self._store_end(mind, number, "failed", have, None, (reason,), verdict or {})
-        if verdict["outcome"] != "published" or not loras.exists(self._settings.loras_dir, version):
-            reasons = tuple(verdict.get("reasons", ())) or ("it was not published",)
+        if verdict["outcome"] != "published":
+            reasons = tuple(verdict.get("reasons", ()))
             return await self._store_end(mind, number, "refused", have, None, reasons, verdict)
         before = self.active(mind)
-        loras.set_active(self._settings.loras_dir, mind, version)
         try:
+            loras.set_active(self._settings.loras_dir, mind, version)
             await self.activate(mind)
-        except (LoraMismatch, EngineError) as error:
+        except (loras.LoraError, EngineError) as error:
             loras.set_active(self._settings.loras_dir, mind, before)
-            loras.retire(self._settings.loras_dir, version, f"it does not fit the running model: {error}")
             return await self._store_end(mind, number, "refused", have, None, (str(error),), verdict)
         return await self._store_end(mind, number, "published", have, version, (), verdict)
 
@@ -236,7 +235,7 @@ def drop_runs_of(runs_dir: Path, exchanges: frozenset[str]) -> list[str]:
     """Delete the frozen runs that hold a record of `exchanges`; their names."""
     gone = []
     for folder in sorted(runs_dir.glob("[0-9]*")):
-        if frozen.exchanges_of(folder) & exchanges:
+        if lesson.exchanges_of(folder) & exchanges:
             shutil.rmtree(folder)
             gone.append(folder.name)
     return gone

@@ -14,6 +14,7 @@ from bots.nights import Nights
 from bots.settings import BotSettings, Settings
 from bots.status import Summaries
 from learner import loras
+from learner.loras import LoraVersion
 from learner.store.rows import LogEntry, Place
 from learner.store.store import Store
 
@@ -52,7 +53,7 @@ class PageBackend:
             greeting=self._bot.persona.greeting,
             language=self._settings.language,
             model=str(summary["model"]),
-            lora=self._nights.active(mind),
+            lora=None if self._nights.active(mind) == loras.BASE else self._nights.active(mind),
             records=cast(int, summary["records"]),
             min_records=self._settings.learner.min_records,
             night=night_state(self._nights.progress(mind)),
@@ -76,10 +77,7 @@ class PageBackend:
 
     def _lora_lines(self) -> tuple[LoraLine, ...]:
         active = self._nights.active(self._bot.mind)
-        return tuple(
-            LoraLine(one.version, "active" if one.version == active else one.state, one.created_at, one.detail)
-            for one in loras.listing(self._settings.loras_dir, self._bot.mind)
-        )
+        return tuple(_lora_line(one, active) for one in loras.listing(self._settings.loras_dir, self._bot.mind))
 
 
 def night_state(progress: dict[str, Any] | None) -> NightState | None:
@@ -93,6 +91,13 @@ def night_state(progress: dict[str, Any] | None) -> NightState | None:
         detail=str(progress.get("detail", "")),
         seconds_left=progress.get("seconds_left"),
     )
+
+
+def _lora_line(version: LoraVersion, active: str) -> LoraLine:
+    state = "active" if version.version == active else "retired" if version.retired else "published"
+    made = (version.folder / loras.CARD_FILE).stat().st_mtime
+    taught = f"{version.records.get('pairs', 0)} + {version.records.get('ratings', 0)}"
+    return LoraLine(version.version, state, made, version.retired or taught)
 
 
 def _line(entry: LogEntry) -> LogLine:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bots.nights import BASE, NightResult, Nights
+from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
 from learner.engine.base import Engine
+from learner.loras import BASE
 
 
 class Summaries:
@@ -54,7 +55,7 @@ class Summaries:
     def sentence(self, result: NightResult, pairs: object = "?", ratings: object = "?") -> str:
         """What the owner is told of a night."""
         say = self._phrases.say
-        stays = self._nights.active(result.mind) or BASE
+        stays = self._nights.active(result.mind)
         reasons = "; ".join(result.reasons)
         match result.state:
             case "published":

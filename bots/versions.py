@@ -5,12 +5,12 @@ The same calls serve a terminal when no bot runs. Knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bots.control import Call, ControlError
 from bots.database import Database
-from bots.nights import BASE, Nights, drop_runs_of
+from bots.nights import Nights, drop_runs_of
 from bots.settings import Settings
 from learner import loras
 from learner.engine.base import EngineError
@@ -53,54 +53,52 @@ class Versions:
         return {
             "running": running,
             "progress": self._nights.progress(mind),
-            "active": self._nights.active(mind) or BASE,
+            "active": self._nights.active(mind),
             "last": None if last is None else {"number": last.number, "state": last.state, "verdict": last.verdict},
         }
 
     async def promote(self, values: dict[str, Any]) -> dict[str, Any]:
         """Let version `version` speak; "base" is the model without a LoRA."""
         mind, version = self._mind(values), str(values["version"])
-        before = self._nights.active(mind)
-        try:
-            loras.promote(self._settings.loras_dir, mind, None if version == BASE else version)
-            return await self._follow(mind, before)
-        except loras.LoraError as error:
-            raise ControlError(str(error)) from error
+        return await self._move(mind, lambda: loras.set_active(self._settings.loras_dir, mind, version))
 
     async def rollback(self, values: dict[str, Any]) -> dict[str, Any]:
         """Let the version that spoke before speak again."""
         mind = self._mind(values)
-        before = self._nights.active(mind)
-        try:
-            loras.rollback(self._settings.loras_dir, mind)
-            return await self._follow(mind, before)
-        except loras.LoraError as error:
-            raise ControlError(str(error)) from error
+        return await self._move(mind, lambda: loras.rollback(self._settings.loras_dir, mind))
 
     async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
         """Delete the person "platform:id" and retire every LoRA that learned from them."""
         forgotten = await self._database(self._store.forget, str(values["person"]))
-        gone = frozenset(forgotten.exchanges)
-        directory = self._settings.loras_dir
-        retired = [version for version in loras.numbers(directory) if loras.exchanges_of(directory, version) & gone]
-        for version in retired:
-            loras.retire(directory, version, "a person it learned from was forgotten")
-        for mind in {bot.mind for bot in self._settings.bots}:
+        minds = sorted({bot.mind for bot in self._settings.bots})
+        retired = [version for mind in minds for version in self._retire(mind, forgotten.exchanges)]
+        for mind in minds:
             if self._nights.active(mind) in retired:
-                before = self._nights.active(mind)
-                loras.set_active(directory, mind, loras.newest_usable(directory, mind))
-                await self._follow(mind, before)
+                await self._move(mind, lambda mind=mind: loras.rollback(self._settings.loras_dir, mind))
         return {
             "rows": forgotten.rows,
             "tainted": forgotten.tainted,
             "files_clean": forgotten.files_clean,
             "retired": retired,
-            "runs": drop_runs_of(self._settings.runs_dir, gone),
+            "runs": drop_runs_of(self._settings.runs_dir, forgotten.exchanges),
         }
 
-    async def _follow(self, mind: str, before: str | None) -> dict[str, Any]:
+    def _retire(self, mind: str, exchanges: frozenset[str]) -> list[str]:
+        retired = []
+        for version in loras.listing(self._settings.loras_dir, mind):
+            if version.retired is None and exchanges & set(version.records.get("exchanges", ())):
+                loras.retire(self._settings.loras_dir, version.version, "somebody it learned from was forgotten")
+                retired.append(version.version)
+        return retired
+
+    async def _move(self, mind: str, move: Callable[[], str]) -> dict[str, Any]:
+        """Move the pointer and let the engine follow; where it can't, move it back."""
+        before = self._nights.active(mind)
         try:
-            return {"active": await self._nights.activate(mind) or BASE}
+            move()
+            return {"active": await self._nights.activate(mind)}
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
         except EngineError as error:
             loras.set_active(self._settings.loras_dir, mind, before)
             raise ControlError(str(error)) from error

@@ -270,8 +270,6 @@ def _rated(exchange: Exchange, candidate: ShownCandidate, said: Feedback, sessio
 
 def _kept(exchange: Exchange, rating: Feedback, earlier: Sequence[Feedback]) -> ShownCandidate:
     """The reply that a rating is about: the only one, or the one that was chosen before."""
-    if not exchange.candidates:
-        raise _Unusable("no_candidates")
     if len(exchange.candidates) == 1:
         return exchange.candidates[0]
     before = [one for one in earlier if one.id < rating.id]
@@ -308,6 +306,8 @@ def _exchange_of(said: Feedback, known: dict[str, Exchange]) -> Exchange:
         raise _Unusable("untrusted")
     if said.exchange not in known:
         raise _Unusable("no_exchange")
+    if not known[said.exchange].candidates:
+        raise _Unusable("no_candidates")
     return known[said.exchange]
 
 
@@ -342,9 +342,7 @@ def _sessions(exchanges: Iterable[Exchange]) -> dict[str, str]:
     return found
 
 
-def _provenance(
-    exchange: Exchange, said: Feedback, session: str, loras: tuple[str | None, ...]
-) -> Provenance:
+def _provenance(exchange: Exchange, said: Feedback, session: str, loras: tuple[str | None, ...]) -> Provenance:
     return Provenance(
         exchange=exchange.id,
         chat=exchange.chat,

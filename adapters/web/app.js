@@ -1,6 +1,6 @@
 // The chat page: what it knows, what it asks the server, what the server tells it. view.js draws.
 
-import { draw, drawPanel, replyText } from "./view.js";
+import { draw, drawNight, drawPanel, replyText } from "./view.js";
 import { language, t } from "./strings.js";
 
 const $ = (id) => document.getElementById(id);
@@ -396,7 +396,9 @@ function showStatus() {
   $("school-bar").hidden = !status.night;
   $("school-bar").value = status.night ? status.night.done : 0;
   const focused = $("panel").contains(document.activeElement) && document.activeElement.id;
-  drawPanel($("panel"), status, acts);
+  const night = $("panel").querySelector(".night");
+  if (night && status.night) night.replaceWith(drawNight(status.night)); // leave the buttons under the pointer
+  else drawPanel($("panel"), status, acts);
   if (focused) $(focused)?.focus();
 }
 

@@ -38,6 +38,9 @@ const bubble = (kind, text, attributes = {}) =>
 
 const hidden = (text) => h("span", { class: "sr" }, text);
 
+// Not `disabled`: a disabled button would lose the keyboard's focus.
+const busy = (entry) => ({ "aria-disabled": entry.busy ? "true" : null });
+
 // `acts`: pick(entry, n), say(entry, body), takeBack(entry), edit(entry), retry(entry)
 export function draw(entry, acts) {
   if (entry.role === "user") return drawUser(entry, acts);
@@ -90,7 +93,7 @@ function drawCard(entry, acts, text, number, chosen, pickable) {
   const label = on ? `${t.pick(number)}: ${t.picked}, ${t.takeBack}` : t.pick(number);
   return h("div", { class: classes.filter(Boolean).join(" "), on: { click } },
     h("button", {
-      type: "button", class: "number", disabled: !pickable || entry.busy, "aria-pressed": String(on),
+      type: "button", class: "number", disabled: !pickable, ...busy(entry), "aria-pressed": String(on),
       "aria-label": label, title: label, "data-act": `pick${number}`,
     }, h("b", {}, String(number)), on ? h("span", {}, t.picked) : null),
     h("div", { class: "words", dir: "auto", "data-candidate": number }, text));
@@ -100,7 +103,7 @@ function verdict(entry, acts, value, label) {
   const on = entry.feedback === value;
   const click = () => (on ? acts.takeBack(entry) : acts.say(entry, { choice: value }));
   return h("button", {
-    type: "button", class: "pill", "aria-pressed": String(on), disabled: entry.busy, "data-act": value,
+    type: "button", class: "pill", "aria-pressed": String(on), ...busy(entry), "data-act": value,
     title: on ? t.takeBack : null, on: { click },
   }, label);
 }
@@ -111,7 +114,7 @@ function mark(entry, value, act) {
   const label = on ? `${t[key]}: ${t.takeBack}` : t[key];
   return h("button", {
     type: "button", class: `mark ${key}`, "aria-pressed": String(on), "aria-label": label, title: label,
-    disabled: entry.busy, "data-act": key, on: { click: act },
+    ...busy(entry), "data-act": key, on: { click: act },
   }, icon(key));
 }
 
@@ -142,7 +145,7 @@ function editor(entry, acts) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) save();
   });
   return h("div", { class: "editor" }, area, h("div", { class: "row" },
-    h("button", { type: "button", class: "primary", "data-act": "save", disabled: entry.busy, on: { click: save } }, t.save),
+    h("button", { type: "button", class: "primary", "data-act": "save", ...busy(entry), on: { click: save } }, t.save),
     h("button", { type: "button", class: "pill", on: { click: () => acts.edit(entry) } }, t.cancel)));
 }
 
@@ -161,7 +164,7 @@ export function drawPanel(panel, status, acts) {
     status.loras.length ? h("ul", { class: "loras" }, ...status.loras.map(drawLora)) : h("p", { class: "meta" }, t.noLoras));
 }
 
-function drawNight(night) {
+export function drawNight(night) {
   const words = [night.phase, night.detail, night.seconds_left ? t.left(night.seconds_left) : ""].filter(Boolean);
   return h("div", { class: "night" }, h("strong", {}, t.night(night.number)),
     h("progress", { max: 1, value: night.done, "aria-label": t.schoolRunning }), h("p", { class: "meta" }, words.join(" · ")));

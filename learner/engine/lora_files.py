@@ -95,6 +95,8 @@ def _check_config(folder: Path, config: dict[str, Any]) -> float:
         "rank_pattern": ({}, None),
         "alpha_pattern": ({}, None),
         "layer_replication": (None,),
+        "layers_to_transform": (None,),
+        "exclude_modules": (None, []),
         "lora_bias": (False, None),
     }
     for name, allowed in plain.items():
@@ -123,7 +125,7 @@ def _check_pairs(
     folder: Path, pairs: dict[str, list[Tensor | None]], config: dict[str, Any], base: BaseModel
 ) -> None:
     rank, targets = config["r"], config["target_modules"]
-    for layer in (name for name in base.linears if name.rpartition(".")[2] in targets or name in targets):
+    for layer in (name for name in base.linears if any(f".{name}".endswith(f".{t}") for t in targets)):
         if None in pairs.get(layer, [None]):
             raise _mismatch(folder, f"{WEIGHTS} lacks the LoRA of {layer}, which {CONFIG} names as a target")
     if not pairs:

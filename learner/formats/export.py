@@ -32,9 +32,7 @@ def export(records: PreferenceRecords, kind: Kind, format: Format, path: Path) -
     Raises FormatError for an unknown kind or format and a broken dataset_info.json.
     """
     if kind not in KINDS or format not in FORMATS:
-        raise FormatError(
-            f"can't export {kind!r} as {format!r}: kind is one of {KINDS}, format one of {FORMATS}"
-        )
+        raise FormatError(f"can't export {kind!r} as {format!r}: kind is one of {KINDS}, format one of {FORMATS}")
     rows = records.pairs if kind == "dpo" else records.ratings
     if format == "trl":
         write_jsonl(path, [trl_row(row) for row in rows])

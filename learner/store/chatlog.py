@@ -20,7 +20,7 @@ def chat_log(c: Connection, place: Place, limit: int, now: float | None) -> list
     lines = [*_user_lines(c, place, limit), *_bot_lines(c, place, limit)]
     lines.sort(key=lambda line: line[0])
     return [
-        LogEntry("user", row.payload.get("text", ""), row.at) if by_user else _bot_entry(c, row, now)
+        LogEntry("user", row.payload.get("text", ""), row.at, id=row.external_id) if by_user else _bot_entry(c, row, now)
         for _, by_user, row in lines[-limit:]
     ]
 
@@ -52,8 +52,8 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
     text = row.payload.get("text", "")
     shown = exchanges.view(c, row.exchange)
     if shown is None:
-        return LogEntry("notice", text, row.at)
-    word, correction = _said_about(c, shown.id, f"{shown.place.platform}:{shown.person}")
+        return LogEntry("notice", text, row.at, id=row.id)
+    word, correction = said.newest_word(c, shown.id, f"{shown.place.platform}:{shown.person}")
     offered = len(shown.candidates) == 2
     return LogEntry(
         role="assistant",
@@ -65,15 +65,8 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
         feedback=word,
         correction=correction,
         lora=shown.candidates[0].lora if shown.candidates else None,
+        id=row.id,
     )
-
-
-def _said_about(c: Connection, exchange: str, teacher: str) -> tuple[str, str]:
-    mine = [row for row in said.on_exchange(c, exchange) if row.teacher == teacher]
-    if not mine or mine[-1].kind == "retract":
-        return "", ""
-    last = mine[-1]
-    return (last.value or last.kind), last.correction
 
 
 def _offer_now(state: OfferState, expires_at: float | None, now: float | None) -> OfferState:

@@ -7,6 +7,7 @@ write lock when it begins, so that it waits for another process instead of faili
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from learner.store.errors import StoreFromNewerVersion, StoreUnusable
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30
 PRAGMAS = (
@@ -59,13 +62,17 @@ class Database:
             yield connection
 
     def purge(self) -> bool:
-        """Remove what was deleted from the database's files. False: another process is in the way."""
+        """Remove what was deleted from the database's files. False: not now, it can be repeated."""
         if not self.is_sqlite:
             return False  # a server's own VACUUM, log archive and backups are not ours to reach
         engine = self.engine.execution_options(begin=None)
-        with self._errors(), engine.connect() as connection:
-            connection.execute(text("VACUUM"))
-            return connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0] == 0
+        try:
+            with self._errors(), engine.connect() as connection:
+                connection.execute(text("VACUUM"))
+                return connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0] == 0
+        except StoreUnusable as reason:
+            log.warning("deleted rows may still be in the database's files: %s", reason)
+            return False
 
     def _migrate(self) -> None:
         newest = known_versions()[-1]

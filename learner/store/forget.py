@@ -185,6 +185,5 @@ def _others(c: Connection, place: Place, who: str) -> bool:
 
 def _sizes(c: Connection) -> dict[str, int]:
     return {
-        table.name: c.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in metadata.sorted_tables
+        table.name: c.execute(select(func.count()).select_from(table)).scalar_one() for table in metadata.sorted_tables
     }

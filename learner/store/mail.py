@@ -58,9 +58,7 @@ def mark_done(c: Connection, inbox_id: int | None) -> None:
     c.execute(update(inbox).where(inbox.c.id == inbox_id).values(done=True))
 
 
-def add_replies(
-    c: Connection, mind: str, inbox_id: int | None, replies: Sequence[OutboxDraft], at: float
-) -> None:
+def add_replies(c: Connection, mind: str, inbox_id: int | None, replies: Sequence[OutboxDraft], at: float) -> None:
     """Queue `replies`; one whose id is queued already is left as it is."""
     wanted = [reply.id for reply in replies]
     known = set(c.execute(select(outbox.c.id).where(outbox.c.id.in_(wanted))).scalars())

@@ -135,7 +135,8 @@ class LogEntry:
     """One line of a chat as the page shows it after a reload.
 
     A user line has only `text`; a reply has its exchange, its candidates (two: an offer), the
-    offer's state and the newest feedback of the asking person ("" if none).
+    offer's state and the newest feedback of the asking person ("" if none). `id` is the inbound
+    message's external id on a user's line, the outbox id on the bot's.
     """
 
     role: Literal["user", "assistant", "notice"]
@@ -147,6 +148,7 @@ class LogEntry:
     feedback: str = ""
     correction: str = ""
     lora: str | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True)

@@ -47,3 +47,11 @@ def as_feedback(row: Row) -> Feedback:
 def standing_feedback(c: Connection, exchange: str) -> list[Feedback]:
     """The feedback on one exchange that stands, oldest first."""
     return [as_feedback(row) for row in standing(on_exchange(c, exchange))]
+
+
+def newest_word(c: Connection, exchange: str, teacher: str) -> tuple[str, str]:
+    """What the teacher's word on the exchange is now, and the words of a correction; "" for none."""
+    mine = [row for row in on_exchange(c, exchange) if row.teacher == teacher]
+    if not mine or mine[-1].kind == "retract":
+        return "", ""
+    return (mine[-1].value or mine[-1].kind), mine[-1].correction

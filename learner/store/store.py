@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
-from learner.store import chatlog, exchanges, feedback, history, lessons, mail, people, runs
+from learner.store import chatlog, exchanges, feedback, history, lessons, mail, people, runs, said
 from learner.store import forget as forgetting
 from learner.store.database import Database
 from learner.store.rows import (
@@ -99,6 +99,11 @@ class Store:
         with self._database.read() as c:
             return chatlog.chat_log(c, place, limit, now)
 
+    def feedback_word(self, exchange: str) -> str:
+        """What the person that `exchange` was made for said of it; "" when nothing stands."""
+        with self._database.read() as c:
+            return chatlog.feedback_word(c, exchange)
+
     # Exchanges
 
     def begin_exchange(self, new: NewExchange) -> None:
@@ -177,6 +182,13 @@ class Store:
         """The teacher's newest feedback in this chat that has not been taken back."""
         with self._database.read() as c:
             return feedback.latest(c, place, teacher)
+
+    def feedback_word(self, exchange: str) -> str:
+        """What the person who was answered says about the exchange now ("2", "good", …), or ""."""
+        with self._database.read() as c:
+            shown = exchanges.view(c, exchange)
+            teacher = "" if shown is None else f"{shown.place.platform}:{shown.person}"
+            return said.newest_word(c, exchange, teacher)[0]
 
     # People
 

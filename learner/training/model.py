@@ -6,7 +6,7 @@ The one place that calls PEFT. Knows nothing of records, losses or the gate.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from learner.engine.base import ChatMessage
+from learner.engine.base import ChatMessage, ModelUnusable
+from learner.engine.chat_text import ChatText
+from learner.engine.model_files import check, resolve
 from learner.training.examples import Tokens
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 Weights = dict[str, Tensor]
-
-
-class ModelMissing(Exception):
-    """The base model or a LoRA that the night was told to start from cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -53,46 +51,42 @@ class ModelSource:
 
 
 class ChatRenderer:
-    """Messages and replies as the model's tokens. See `examples.Renderer`."""
+    """Messages and replies as the model's tokens, just as the engine makes them. See `examples.Renderer`."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, ends: Iterable[int] = ()) -> None:
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self.tokenizer, self._text = tokenizer, ChatText(tokenizer)
         self.end = _end_token(tokenizer)
-        self.ends = frozenset({self.end, tokenizer.eos_token_id} - {None})
+        self.ends = frozenset({self.end, *ends})
+
+    @classmethod
+    def load(cls, source: ModelSource, base: PreTrainedModel) -> ChatRenderer:
+        """The tokenizer in the model's folder, with every token that ends a reply of `base`."""
+        ends = base.generation_config.eos_token_id if base.generation_config else None
+        known = ends if isinstance(ends, list) else [ends] if ends is not None else []
+        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known)
 
     def prompt(self, messages: Sequence[ChatMessage]) -> Tokens:
-        rows = [{"role": message.role, "content": message.content} for message in messages]
-        rendered = self.tokenizer.apply_chat_template(
-            rows, add_generation_prompt=True, tokenize=False, enable_thinking=False
-        )
-        return tuple(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        return self._text.render(messages)
 
     def reply(self, text: str) -> Tokens:
         return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The words of `tokens`, without special tokens."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-
-def load_tokenizer(source: ModelSource) -> Any:
-    """Load the tokenizer; one without a padding token pads with its end token."""
-    tokenizer = AutoTokenizer.from_pretrained(_local(source.model))
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+        return self._text.decode(tokens)
 
 
 def load_base(source: ModelSource) -> PreTrainedModel:
-    """Load the frozen base model, in 4 bits when `quantisation` is "nf4"."""
+    """Load the frozen base model, in 4 bits when `quantisation` is "nf4". Raises ModelUnusable."""
+    folder = resolve(source.model)
+    check(folder)
     device = source.resolved_device()
     options: dict[str, Any] = {"dtype": source.resolved_dtype()}
     if source.quantisation == "nf4":
         options |= {"quantization_config": _nf4(source), "device_map": {"": device}}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(_local(source.model), **options)
-    except (OSError, ValueError) as exc:
-        raise ModelMissing(f"the base model {source.model} cannot be loaded: {exc}") from exc
+    model = AutoModelForCausalLM.from_pretrained(folder, **options)
     model.requires_grad_(False)
     return model if source.quantisation == "nf4" else model.to(device)
 
@@ -131,10 +125,7 @@ def between(anchor: Weights, trained: Weights, share: float) -> Weights:
 
 def read_weights(folder: Path) -> Weights:
     """The weights of a LoRA that PEFT or `write` saved."""
-    try:
-        return load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError) as exc:
-        raise ModelMissing(f"the LoRA in {folder} cannot be read: {exc}") from exc
+    return load_file(folder / WEIGHTS_FILE)
 
 
 def write(folder: Path, weights: Weights, config: LoraConfig, base: str) -> None:
@@ -156,24 +147,13 @@ def _nf4(source: ModelSource) -> BitsAndBytesConfig:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as exc:
-        raise ModelMissing("quantisation = \"nf4\" needs bitsandbytes: pip install bitsandbytes") from exc
+        raise ModelUnusable("quantisation = \"nf4\" needs bitsandbytes: pip install bitsandbytes") from exc
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=source.resolved_dtype(),
     )
-
-
-def _local(model: str) -> str:
-    """A folder or a Hugging Face id as it is; a ModelScope id as the folder it was fetched to."""
-    if not model.startswith("modelscope:"):
-        return model
-    try:
-        from modelscope import snapshot_download
-    except ImportError as exc:
-        raise ModelMissing(f"{model} needs modelscope: pip install modelscope") from exc
-    return str(snapshot_download(model.removeprefix("modelscope:")))
 
 
 def _end_token(tokenizer: Any) -> int:

@@ -19,30 +19,29 @@ RATINGS_A_PAIR = 4  # so many single replies fill a step's place of one pair
 def batches(examples: Sequence[Example], recipe: Recipe, seed: int) -> list[list[int]]:
     """Return, per forward pass, the indices of its examples, every kind spread evenly.
 
-    An epoch goes through every example once; epochs are added until `min_steps` optimiser steps
-    are reached, because fifteen pairs for three epochs would be six steps.
+    An epoch goes through every example once; steps are added until `min_steps` optimiser steps
+    are made, because fifteen pairs for three epochs would be six steps.
     """
     by_kind = {kind: [i for i, example in enumerate(examples) if example.kind == kind] for kind in KINDS}
-    steps = _steps_per_epoch(by_kind, recipe)
-    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / steps))
-    epochs = max(1, min(epochs, recipe.max_steps // steps))
-    hands = steps * accumulation(recipe)
+    per_epoch = _steps_per_epoch(by_kind, recipe)
+    steps = min(recipe.max_steps, max(recipe.min_steps, round(recipe.epochs * per_epoch)))
+    hands = per_epoch * accumulation(recipe)
     planned: list[list[int]] = []
-    for epoch in range(epochs):
+    for epoch in range(math.ceil(steps / per_epoch)):
         source = random.Random(f"{seed}/{epoch}")
         dealt = [_dealt(indices, hands, source) for indices in by_kind.values()]
         planned += [[i for hand in step for i in hand] for step in zip(*dealt, strict=True)]
-    return planned
+    return planned[: steps * accumulation(recipe)]
 
 
 def accumulation(recipe: Recipe) -> int:
     """How many forward passes make one optimiser step."""
-    return max(1, round(recipe.batch / recipe.micro_batch))
+    return max(1, round(recipe.batch_size / recipe.micro_batch_size))
 
 
 def _steps_per_epoch(by_kind: dict[Kind, list[int]], recipe: Recipe) -> int:
     ratings = len(by_kind["good"]) + len(by_kind["bad"])
-    return max(1, round(max(len(by_kind["pair"]), ratings / RATINGS_A_PAIR) / recipe.batch))
+    return max(1, round(max(len(by_kind["pair"]), ratings / RATINGS_A_PAIR) / recipe.batch_size))
 
 
 def _dealt(indices: Sequence[int], hands: int, source: random.Random) -> list[list[int]]:

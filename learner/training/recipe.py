@@ -23,16 +23,16 @@ class Recipe:
     `learning_rates` (gentle to strong; empty: by the model's size) and `search` say which rungs
     are tried: "all" trains every one and keeps the strongest whose canaries hold, "down" starts
     in the middle and steps down only when canaries fall, "auto" is "all" for a tiny model.
-    `batch` counts pairs per optimiser step, `micro_batch` those per forward pass.
+    `batch_size` counts pairs per optimiser step, `micro_batch_size` those per forward pass.
     """
 
     learning_rates: tuple[float, ...] = ()
     search: Search = "auto"
-    epochs: int = 3
+    epochs: float = 3
     min_steps: int = 30
     max_steps: int = 600
-    batch: int = 16
-    micro_batch: int = 16
+    batch_size: int = 16
+    micro_batch_size: int = 16
     warmup: float = 0.1
     max_grad_norm: float = 1.0
     beta: float = 0.1
@@ -42,6 +42,7 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024
+    canary_drop: float = 0.01  # a rung holds when canaries fall by no more: half of the gate's
     held_out_share: float = 0.2
     gradient_checkpointing: bool = False
 

@@ -24,7 +24,10 @@ SAY = "/api/chat/main/messages"
 
 @asynccontextmanager
 async def client_of(bot: FakeBot, **options) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve(bot, **options) as address, httpx.AsyncClient(base_url=address, timeout=20) as client:
+    async with (
+        serve(bot, **options) as address,
+        httpx.AsyncClient(base_url=address, timeout=20, verify=False) as client,
+    ):
         yield client
 
 
@@ -310,9 +313,7 @@ def port_of(client: httpx.AsyncClient) -> int:
     return client.base_url.port
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1:1", "127.0.0.1.evil.example"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1:1", "127.0.0.1.evil.example"])
 async def test_a_foreign_host_is_refused(client, bot, host):
     headers = {"host": host.format(port=port_of(client))}
     for answer in (
@@ -329,18 +330,14 @@ async def test_loopback_names_are_the_bot_s(client, host):
     assert (await client.get("/", headers={"host": f"{host}:{port_of(client)}"})).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", "file://", ""]
-)
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", "file://", ""])
 async def test_a_foreign_origin_is_refused(client, bot, origin):
     for method, path in (
         ("POST", SAY),
         ("GET", "/api/chat/main/log"),
         ("DELETE", "/api/exchanges/e1/feedback"),
     ):
-        answer = await client.request(
-            method, path, content=b'{"text": "hi"}', headers={**JSON, "origin": origin}
-        )
+        answer = await client.request(method, path, content=b'{"text": "hi"}', headers={**JSON, "origin": origin})
         assert answer.status_code == 403
     assert not bot.inbound
 
@@ -378,9 +375,7 @@ async def test_requests_with_no_host_or_two_are_refused(client):
 def test_listed_hosts_may_stand_behind_a_proxy():
     hosts = Hosts("0.0.0.0", 8765, ("chat.example", "box.lan:8080"))
     assert all(hosts.accepts_host(x, 8765) for x in ("chat.example", "chat.example:8765", "box.lan:8080"))
-    assert not any(
-        hosts.accepts_host(x, 8765) for x in ("chat.example:1", "box.lan", "0.0.0.0:8765", "", "a b")
-    )
+    assert not any(hosts.accepts_host(x, 8765) for x in ("chat.example:1", "box.lan", "0.0.0.0:8765", "", "a b"))
     assert hosts.accepts_origin("https://chat.example", "chat.example", 8765)
     assert hosts.accepts_origin("https://chat.example", "127.0.0.1:8765", 8765)
     assert not hosts.accepts_origin("https://chat.example:1", "chat.example", 8765)

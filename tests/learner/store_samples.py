@@ -52,9 +52,7 @@ class Scene:
         text = row.inbound.payload["text"]
         messages = prompt or (ChatMessage("system", "Be kind."), ChatMessage("user", text))
         name = f"{self.place.chat}-e{next(self._numbers)}"
-        new = NewExchange(
-            name, self.mind, self.place, row.inbound.person, row.id, messages, (1, 2, 3), self.tick()
-        )
+        new = NewExchange(name, self.mind, self.place, row.inbound.person, row.id, messages, (1, 2, 3), self.tick())
         self.store.begin_exchange(new)
         return name
 

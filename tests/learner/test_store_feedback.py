@@ -193,7 +193,7 @@ def test_any_sequence_of_feedback_ends_as_the_rule_says(store: Store, steps: lis
     assert scene.history() == ["hi", expected_history(steps)]
     words = last_words(steps)
     standing = {
-        one.teacher: one.correction and "words" or one.value
+        one.teacher: (one.correction and "words") or one.value
         for one in newest_of_each(store.feedback(scene.mind))
         if one.kind != "retract"
     }
@@ -208,6 +208,7 @@ def test_any_sequence_of_feedback_ends_as_the_rule_says(store: Store, steps: lis
     assert records.ties == sum(word == "tie" for word in words.values())
     log = [line for line in store.chat_log(scene.place, 5) if line.role == "assistant"]
     assert log[0].feedback == words.get("web:ann", "").replace("words", "correction")
+    assert store.feedback_word(shown.id) == log[0].feedback
 
 
 def test_the_place_is_part_of_the_key(scene: Scene) -> None:

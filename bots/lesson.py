@@ -1,0 +1,74 @@
+"""What a night is asked to do: the settings turned into the learner's own request, and its verdict read back.
+
+Knows nothing of processes or the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from bots.settings import LearnerSettings, Settings
+from learner import loras
+from learner.frozen import NightRequest, read_canaries
+from learner.training.canaries import Canary
+from learner.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+VERDICT = "verdict.json"
+
+
+def night_request(settings: Settings, mind: str, number: int) -> NightRequest:
+    """The request of night `number`: start from the base, be held against it and the version that speaks."""
+    champion = loras.active_folder(settings.loras_dir, mind)
+    model = settings.model
+    return NightRequest(
+        number=number,
+        mind=mind,
+        model=model.name,
+        loras_dir=str(settings.loras_dir),
+        champion=str(champion) if champion is not None else None,
+        recipe=recipe(settings.learner),
+        device=model.device,
+        dtype=model.dtype,
+        quantisation=model.quantisation,
+        threads=settings.learner.threads,
+        seed=number,
+    )
+
+
+def recipe(learner: LearnerSettings) -> Recipe:
+    """The learner's recipe with what config.toml changes of it."""
+    changes = {name: value for name, value in learner.recipe.model_dump().items() if value is not None}
+    return dataclasses.replace(Recipe(), **changes)
+
+
+def canaries(settings: Settings) -> tuple[Canary, ...]:
+    """The canaries that config.toml names, or those that came with the model."""
+    path = Path(settings.learner.canaries or Path(settings.model.name) / "canaries.jsonl")
+    if not path.is_file():
+        log.warning("night: no canaries at %s; content is checked by held-out records alone", path)
+        return ()
+    return read_canaries(path)
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """What the lesson in `folder` decided; None when it did not get that far."""
+    try:
+        verdict = json.loads((folder / VERDICT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return verdict if isinstance(verdict, dict) else None
+
+
+def exchanges_of(folder: Path) -> set[str]:
+    """The exchanges that a frozen run holds records of."""
+    found: set[str] = set()
+    for name in ("pairs.jsonl", "ratings.jsonl"):
+        path = folder / name
+        if path.is_file():
+            found |= {json.loads(line)["provenance"]["exchange"] for line in path.read_text("utf-8").splitlines()}
+    return found

@@ -1,0 +1,172 @@
+"""Makes the starter model: a tokenizer and a small network, trained on the written dialogues.
+
+Knows nothing of bots or of nightly training. Run: python data/starter/make.py --minutes 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase  # noqa: E402
+
+import measure  # noqa: E402
+from chats import Chats  # noqa: E402
+from intents import HERE, manners  # noqa: E402
+from network import Batch, Trainer, new_network, rate_at, save  # noqa: E402
+from tokens import PAD, Encoder, check_template, save_tokenizer, train_tokenizer  # noqa: E402
+
+TOKENS_A_BATCH, POOL, CHECKPOINT_SECONDS, QUICK = 2048, 2048, 300, 240
+FIGURES = ("<!-- figures: written by make.py -->", "<!-- end of figures -->")
+
+
+@dataclass
+class Clock:
+    """Seconds spent training, without those spent measuring; the whole is a time or a number of steps."""
+
+    seconds: float
+    steps: int | None
+    spent: float = 0.0
+    step: int = 0
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.steps if self.steps else self.spent / self.seconds
+
+
+def say(text: str, *values: object) -> None:
+    print(time.strftime("%T"), text % values if values else text, flush=True)
+
+
+def tokenizer_texts(chats: Chats, rng: random.Random) -> list[str]:
+    """Every written line, and enough drawn chats to meet the names, lead-ins and openers."""
+    written = [text for i in chats.intents.values() for text in (*i.asks, *(r for rs in i.replies.values() for r in rs))]
+    openers = [o for parts in manners().values() for part in parts.values() for o in (*part["openers"], *part["closers"])]
+    drawn = [message["content"] for _ in range(3000) for message in chats.draw(rng).messages()]
+    return written + openers * 20 + drawn + ["system", "user", "assistant"] * 1000
+
+
+def as_batch(rows: list[tuple[list[int], list[bool]]], padding: int) -> Batch:
+    width = max(len(ids) for ids, _ in rows)
+    ids = [ids + [padding] * (width - len(ids)) for ids, _ in rows]
+    learned = [mask + [False] * (width - len(mask)) for _, mask in rows]
+    return torch.tensor(ids), torch.tensor(learned)
+
+
+def batches(chats: Chats, encoder: Encoder, rng: random.Random) -> Iterator[Batch]:
+    """Yield batches for ever, each of chats of nearly one length, so that little is padding."""
+    padding = encoder.ids(PAD)[0]
+    while True:
+        rows = sorted((encoder.chat(chats.draw(rng).messages()) for _ in range(POOL)), key=lambda row: len(row[0]))
+        groups: list[list] = [[]]
+        for row in rows:
+            if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > TOKENS_A_BATCH:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        yield from (as_batch(group, padding) for group in groups)
+
+
+def checkpoint(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, chats: Chats, folder: Path) -> None:
+    save(trainer.network, tokenizer, folder)
+    rows = random.Random(0).sample(measure.canaries(chats), QUICK)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    figures, wrong = measure.content(network, tokenizer, rows)
+    figures["memory"] = measure.memory(network, tokenizer, chats, QUICK)[0]
+    say("checkpoint %s: %s", folder, figures)
+    for line in wrong[:5]:
+        say("  wrong: %s", line)
+
+
+def train(trainer: Trainer, stream: Iterator[Batch], clock: Clock, at_checkpoint) -> None:
+    """Train until the clock has run out; report now and then."""
+    seen, losses, next_checkpoint = 0, [], CHECKPOINT_SECONDS
+    while clock.progress < 1:
+        start = time.perf_counter()
+        taken = [next(stream) for _ in range(trainer.workers)]
+        losses.append(trainer.step(taken, rate_at(clock.progress)))
+        seen += sum(ids.numel() for ids, _ in taken)
+        clock.step += 1
+        clock.spent += time.perf_counter() - start
+        if clock.step % 100 == 0:
+            mean = sum(losses[-100:]) / 100
+            say("step %d, %.0f s, %.0f %%: loss %.3f, %.0f tokens/s", clock.step, clock.spent, 100 * clock.progress, mean, seen / clock.spent)
+        if clock.spent > next_checkpoint and clock.progress < 0.95:
+            next_checkpoint += CHECKPOINT_SECONDS
+            at_checkpoint(clock.step)
+
+
+def report(out: Path, chats: Chats, made_in: dict) -> dict:
+    """Measure the model as written, loaded in 32 bits; write canaries and the README's figures."""
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    network = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    rows = measure.canaries(chats)
+    (out / "canaries.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+    figures, wrong = measure.content(network, tokenizer, rows)
+    figures["manners"] = measure.manner_shares(network, tokenizer, rows)
+    figures["memory"], forgotten = measure.memory(network, tokenizer, chats, 600)
+    for line in wrong + forgotten[:30]:
+        say("  wrong: %s", line)
+    figures = {"canaries": len(rows), "parameters": network.num_parameters(), **made_in, **figures}
+    say("%s", json.dumps(figures, ensure_ascii=False))
+    write_figures(out / "README.md", figures)
+    return figures
+
+
+def write_figures(readme: Path, figures: dict) -> None:
+    if not readme.exists():
+        return
+    before, rest = readme.read_text("utf-8").split(FIGURES[0])
+    after = rest.split(FIGURES[1])[1]
+    rows = [f"| {name} | {shown(value)} |" for name, value in figures.items()]
+    table = "\n".join(["", "", "| figure | value |", "|---|---|", *rows, "", ""])
+    readme.write_text(before + FIGURES[0] + table + FIGURES[1] + after, "utf-8")
+
+
+def shown(value: object) -> str:
+    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=40, help="time to train for; the learning rate follows it")
+    parser.add_argument("--steps", type=int, help="train for this many steps instead: the same seed then gives the same model")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--out", type=Path, default=HERE)
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(1)
+    torch.manual_seed(given.seed)
+    rng, chats = random.Random(given.seed), Chats()
+    checkpoints = given.out / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    tokenizer = save_tokenizer(train_tokenizer(tokenizer_texts(chats, rng)), checkpoints / "tokenizer")
+    for _ in range(200):
+        check_template(tokenizer, chats.draw(rng).messages())
+    trainer = Trainer(new_network(tokenizer), given.threads)
+    stream = batches(chats, Encoder(tokenizer), rng)
+    dtype, seconds = trainer.faster_dtype([next(stream) for _ in range(given.threads)])
+    trainer.use(dtype)
+    say("%d parameters, %d intents; seconds a step %s: training in %s", trainer.network.num_parameters(), len(chats.names), seconds, dtype)
+    clock = Clock(given.minutes * 60, given.steps)
+    train(trainer, stream, clock, lambda step: checkpoint(trainer, tokenizer, chats, checkpoints / f"step-{step}"))
+    save(trainer.network, tokenizer, given.out)
+    made_in = {"steps": clock.step, "seconds of training": round(clock.spent), "threads": given.threads, "seed": given.seed}
+    report(given.out, chats, {**made_in, "trained in": str(dtype).removeprefix("torch.")})
+
+
+if __name__ == "__main__":
+    main()

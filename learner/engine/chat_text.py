@@ -1,0 +1,104 @@
+"""Between messages and tokens: the chat template, and the decoding of replies.
+
+Knows nothing of generating.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from learner.engine.base import ChatMessage, EngineError, ModelUnusable
+from learner.engine.detokenise import Decode
+
+logger = logging.getLogger(__name__)
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PLAIN = (
+    "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+class ChatText:
+    """A model's tokenizer and chat template."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = self._fallback()
+        names = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, names))) if names else None
+        self.decode: Decode = self._decoder()
+        # The first call settles the tokenizer's padding and truncation, so that later ones may run in
+        # the event loop's thread while the engine's thread decodes.
+        tokenizer("a", add_special_tokens=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatText:
+        """The tokenizer in a model's folder. Raises ModelUnusable."""
+        from transformers import AutoTokenizer
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        except Exception as exc:
+            raise ModelUnusable(f"the tokenizer in {folder} cannot be loaded ({type(exc).__name__}: {exc})") from exc
+
+    @property
+    def end_id(self) -> int | None:
+        """The tokenizer's own end token."""
+        return self._tokenizer.eos_token_id
+
+    def render(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
+        """Token ids of `messages` under the template, ready for the assistant's reply."""
+        turns = [{"role": m.role, "content": self._harmless(m.content)} for m in messages]
+        try:
+            text = self._apply(turns)
+        except Exception as first:
+            # Some templates know no system role, or want user and assistant to alternate.
+            try:
+                text = self._apply(_folded(turns))
+            except Exception:
+                raise EngineError(f"the model's chat template refuses these messages: {first}") from first
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _apply(self, turns: list[dict[str, str]]) -> str:
+        return self._tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=False, enable_thinking=False
+        )
+
+    def _harmless(self, content: str) -> str:
+        """Text in which no special token can be forged, and that is valid Unicode."""
+        valid = content.encode("utf-8", errors="replace").decode("utf-8")
+        return self._special.sub(lambda m: f"{m[0][0]} {m[0][1:]}", valid) if self._special else valid
+
+    def _fallback(self) -> str:
+        chatml = "<|im_start|>" in self._tokenizer.get_vocab()
+        logger.warning("the model has no chat template; using %s", "ChatML" if chatml else "plain 'User: … Assistant:'")
+        return CHATML if chatml else PLAIN
+
+    def _decoder(self) -> Decode:
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return lambda ids: backend.decode(list(ids), skip_special_tokens=True)
+        return lambda ids: self._tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+
+def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same, with the system's text before the first user's and neighbours of one role joined."""
+    folded: list[dict[str, str]] = []
+    for turn in turns:
+        role = "user" if turn["role"] == "system" else turn["role"]
+        if folded and folded[-1]["role"] == role:
+            folded[-1] = {"role": role, "content": f"{folded[-1]['content']}\n\n{turn['content']}"}
+        else:
+            folded.append({"role": role, "content": turn["content"]})
+    return folded

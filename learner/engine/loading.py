@@ -1,0 +1,172 @@
+"""Loads a base model for decoding: device, number type, quantisation, and the fastest forward pass that agrees.
+
+Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from learner.engine.base import ModelUnusable
+from learner.engine.chat_text import ChatText
+from learner.engine.direct import DirectDecoder, supports
+from learner.engine.fingerprint import fingerprint
+from learner.engine.general import GeneralDecoder, layout_of
+from learner.engine.kv import KVBlock, KVLayout, single
+from learner.engine.linear import EngineLinear, Speaking, install
+from learner.engine.local import LocalSettings
+from learner.engine.lora_files import BaseModel
+from learner.engine.model_files import check, resolve
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Below this many parameters a second thread costs more to wake than it saves.
+ONE_THREAD_BELOW = 20_000_000
+
+
+class Decoder(Protocol):
+    """A forward pass over a KVBlock: see DirectDecoder and GeneralDecoder."""
+
+    def forward(self, ids: Tensor, positions: Tensor, block: KVBlock, mask: Tensor | None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A base model ready to decode."""
+
+    decoder: Decoder
+    layout: KVLayout
+    text: ChatText
+    speaking: Speaking
+    base: BaseModel
+    vocabulary: int
+    end_ids: frozenset[int]
+    context_length: int
+    device: str
+
+
+def load(settings: LocalSettings) -> LoadedModel:
+    """Load the model that `settings` names. Raises ModelUnusable. Sets this thread's number of threads."""
+    folder = resolve(settings.model)
+    check(folder)
+    device, dtype = _device(settings.device), _dtype(settings)
+    model = _model(folder, device, dtype, settings.quantisation)
+    parameters = sum(p.numel() for p in model.parameters())
+    torch.set_num_threads(settings.threads or (1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()))
+    layout = layout_of(model, device)
+    speaking = Speaking()
+    linears = install(model, speaking)
+    text = ChatText.load(folder)
+    return LoadedModel(
+        decoder=_decoder(model, layout, settings),
+        layout=layout,
+        text=text,
+        speaking=speaking,
+        base=BaseModel(fingerprint(folder), _sizes(linears), layout.dtype, device),
+        vocabulary=model.get_input_embeddings().num_embeddings,
+        end_ids=_end_ids(model, text),
+        context_length=_context_length(model, settings),
+        device=f"{device.type} {str(layout.dtype).removeprefix('torch.')}",
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelUnusable('model.device is "cuda", but torch sees no CUDA device; set it to "auto" or "cpu"')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device("cpu")
+
+
+def _dtype(settings: LocalSettings) -> torch.dtype:
+    """fp32 on CPU (bf16 decodes no faster there and prefills three times slower), 16 bits on CUDA."""
+    if settings.dtype != "auto":
+        return DTYPES[settings.dtype]
+    if _device(settings.device).type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _model(folder: Path, device: torch.device, dtype: torch.dtype, quantisation: str) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
+    if quantisation == "nf4":
+        options |= {"quantization_config": _nf4(dtype), "device_map": {"": device}}
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model = model if quantisation == "nf4" else model.to(device)
+    except Exception as exc:
+        raise ModelUnusable(f"the model in {folder} cannot be loaded ({type(exc).__name__}: {exc})") from exc
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelUnusable(f"the weights in {folder} lack {len(missing)} tensors, {missing[0]} among them")
+    return model.eval().requires_grad_(False)
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as exc:
+        raise ModelUnusable(
+            'model.quantisation is "nf4", which needs the package bitsandbytes: pip install bitsandbytes, or set it to "none"'
+        ) from exc
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=True,
+    )
+
+
+def _decoder(model: nn.Module, layout: KVLayout, settings: LocalSettings) -> Decoder:
+    general = GeneralDecoder(model, layout)
+    if settings.forward == "general" or not supports(model):
+        return general
+    direct = DirectDecoder(model, model.config.max_position_embeddings)
+    if agree(direct, general, layout, model.get_input_embeddings().num_embeddings):
+        return direct
+    logger.info("the lean forward pass does not agree with %s's own; using the model's", type(model).__name__)
+    return general
+
+
+@torch.inference_mode()
+def agree(one: Decoder, other: Decoder, layout: KVLayout, vocabulary: int) -> bool:
+    """Whether two decoders give the same logits after a prompt, after more of it, and after a token."""
+    ids = (torch.arange(13, device=layout.device) * 7919 % vocabulary).unsqueeze(0)
+    tolerance = 1e-3 if layout.dtype == torch.float32 else 5e-2
+    blocks = single(layout, 16), single(layout, 16)
+    for start, end in ((0, 8), (8, 12), (12, 13)):
+        positions = torch.arange(start, end, device=layout.device).unsqueeze(0)
+        a, b = (d.forward(ids[:, start:end], positions, k, None).float() for d, k in zip((one, other), blocks))
+        if not float((a - b).abs().max()) <= tolerance * float(b.abs().max() + 1e-6):
+            return False
+    return True
+
+
+def _sizes(linears: Mapping[str, EngineLinear]) -> dict[str, tuple[int, int]]:
+    return {name: (linear.base.out_features, linear.base.in_features) for name, linear in linears.items()}  # type: ignore[misc]
+
+
+def _end_ids(model: nn.Module, text: ChatText) -> frozenset[int]:
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = named if isinstance(named, list) else [named]
+    return frozenset(i for i in (*ids, text.end_id) if i is not None)
+
+
+def _context_length(model: nn.Module, settings: LocalSettings) -> int:
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
+    return min(own, settings.context_length or own)

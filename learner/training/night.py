@@ -1,0 +1,173 @@
+"""The night itself: load, train up or down the ladder, judge, write the LoRA.
+
+Knows nothing of processes, progress bars or where a LoRA is published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from transformers import set_seed
+from trl.trainer.utils import add_fused_lm_head
+
+from learner import gate, loras
+from learner.frozen import Frozen
+from learner.gate import GateFigures
+from learner.training import evaluation, examples, ladder, model, preferences
+from learner.training.evaluation import Baselines, Judge
+from learner.training.ladder import Tried
+from learner.training.model import ChatRenderer, ModelSource, Weights
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[Any, float, str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a night came to: the weights, every figure, and why not, when not."""
+
+    weights: Weights
+    learning_rate: float
+    tried: tuple[Tried, ...]
+    figures: GateFigures | None
+    counts: dict[str, int]
+    reasons: tuple[str, ...]
+
+    @property
+    def published(self) -> bool:
+        return not self.reasons
+
+    def verdict(self) -> dict[str, Any]:
+        """The verdict as JSON; figures that are not finite become null."""
+        row = {
+            "outcome": "published" if self.published else "refused",
+            "reasons": list(self.reasons),
+            "learning_rate": self.learning_rate,
+            "records": self.counts,
+            "tried": [
+                {
+                    "learning_rate": one.trained.learning_rate,
+                    "steps": one.trained.steps,
+                    "loss": one.trained.loss,
+                    "canary": dataclasses.asdict(one.canary),
+                    "holds": one.holds,
+                }
+                for one in self.tried
+            ],
+            "gate": dataclasses.asdict(self.figures) if self.figures else None,
+        }
+        return _finite(row)
+
+
+class Night:
+    """One night's model, LoRA, examples and judge."""
+
+    def __init__(self, frozen: Frozen, scratch: str, progress: OnProgress) -> None:
+        self.frozen, self.request, self.scratch, self.progress = frozen, frozen.request, scratch, progress
+        if self.request.threads:
+            torch.set_num_threads(self.request.threads)
+        self._load()
+        recipe = self.request.recipe
+        self.examples = examples.build(frozen.records, self.renderer, recipe.max_tokens, recipe.held_out_share)
+        self.judge = Judge(
+            self.model, self.renderer, self.examples.held_out, frozen.canaries,
+            self.request.gate, recipe.beta, self.request.seed,
+        )  # fmt: skip
+        log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
+
+    def _load(self) -> None:
+        request, recipe = self.request, self.request.recipe
+        source = ModelSource(request.model, request.device, request.dtype, request.quantisation)
+        self.progress("load", 0.5, "loading the model")
+        base = model.load_base(source)
+        self.renderer = ChatRenderer.load(source, base)
+        add_fused_lm_head(base)
+        self.parameters = sum(parameter.numel() for parameter in base.parameters())
+        self.config = model.lora_config(base, recipe.rank, recipe.alpha)
+        set_seed(request.seed)
+        self.model = get_peft_model(base, self.config)
+        self.model.eval()
+        self.shape = loras.Shape(
+            _fingerprint(request.model), recipe.rank, recipe.alpha, tuple(sorted(self.config.target_modules))
+        )
+        self.anchor = self._folder(request.anchor) or model.snapshot(self.model)
+        self.champion = self._folder(request.champion)
+        self.progress("load", 1.0, "model loaded")
+
+    def _folder(self, folder: str | None) -> Weights | None:
+        """The weights of a LoRA that must fit as if it were to be published."""
+        if folder is None:
+            return None
+        loras.check(Path(folder), self.shape)
+        return model.read_weights(Path(folder))
+
+    def judged(self) -> Outcome:
+        """Train and judge. Too little to train on or to judge by is a refusal, not an error."""
+        counts = {**self.examples.counts(), **{f"cut_{name}": count for name, count in self.examples.cut.items()}}
+        reasons = self._too_few()
+        if reasons:
+            return Outcome(self.anchor, 0.0, (), None, counts, tuple(reasons))
+        self.progress("gate", -1, "measuring the anchor")
+        base = evaluation.baselines(self.judge, self.anchor, self.champion)
+        pick, tried = self._climbed(base)
+        self.progress("gate", 0.3, "judging")
+        figures = evaluation.measure(self.judge, pick.trained.weights, base, pick.canary)
+        reasons = gate.reasons_to_refuse(figures, self.request.gate)
+        return Outcome(
+            pick.trained.weights, pick.trained.learning_rate, tuple(tried), figures, counts, tuple(reasons)
+        )
+
+    def write(self, folder: Path, outcome: Outcome) -> None:
+        """Write the LoRA's own files."""
+        model.write(folder, outcome.weights, self.config, self.request.model)
+
+    def _too_few(self) -> list[str]:
+        least = self.request.gate.min_held_out
+        reasons = []
+        if len(self.examples.held_out) < least:
+            reasons.append(f"only {len(self.examples.held_out)} held-out records: {least} are needed to judge")
+        if not self.examples.train:
+            reasons.append("no records to train on")
+        return reasons
+
+    def _climbed(self, base: Baselines) -> tuple[Tried, list[Tried]]:
+        recipe = self.request.recipe
+        model.restore(self.model, self.anchor)
+        reference = preferences.reference_logps(self.model, self.examples.train, self.judge.pad)
+        rates = recipe.ladder(self.parameters)
+
+        def try_rate(rate: float) -> Tried:
+            trained = preferences.train(
+                self.model, self.renderer.tokenizer, self.examples.train, reference, self.anchor, recipe,
+                preferences.Rung(rate, self.request.seed), self.scratch,
+                lambda share: self.progress("train", share, f"learning rate {rate:g}"),
+            )  # fmt: skip
+            canary = self.judge.canary(trained.weights)
+            holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)
+            log.info("rate %g: %d steps, loss %.4f, canaries %.4f", rate, trained.steps, trained.loss, canary.right)
+            return Tried(trained, canary, holds)
+
+        return ladder.climb(rates, try_rate, recipe.tries_all(self.parameters))
+
+
+def _fingerprint(name: str) -> str:
+    from learner.engine.fingerprint import fingerprint
+
+    return fingerprint(name)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -134,8 +134,8 @@ class Router:
         about = about or await self._arena.latest(call.place, call.arrived)
         asked = about is not None and not quoted and intent.ends_with_question(_shown_text(about))
         meant = intent.parse(message.text, offer_pending=False, answers_a_question=asked)
-        if isinstance(meant, Rating) and about is not None and about.kept is None:
-            return None, None  # neither of two candidates was settled on: which one would it rate?
+        if about is not None and not _can_be_about(meant, about, own=self._may_answer(call, about)):
+            return None, None
         return meant, about
 
     async def _quoted(self, call: Call, message: Message) -> ExchangeView | None:
@@ -310,6 +310,17 @@ def _word(pressed: Pressed) -> Choice | Rating | Correction:
             return Rating(value)
         case _:
             return Correction(pressed.correction.strip())
+
+
+def _can_be_about(meant: intent.Intent, exchange: ExchangeView, own: bool) -> bool:
+    """Whether words that name no exchange can be about the last reply.
+
+    A rating needs a reply that was settled on: of two open candidates, which one would it rate? An offer
+    made to somebody else is theirs to correct.
+    """
+    if isinstance(meant, Rating):
+        return exchange.kept is not None
+    return own or not isinstance(meant, Correction)
 
 
 def _is_unresolved(exchange: ExchangeView) -> bool:

@@ -14,6 +14,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
+TICK = 0.1  # seconds, as uvicorn's own
+
+
 class PortInUse(Exception):
     """Another program listens there."""
 
@@ -25,11 +28,27 @@ class PortInUse(Exception):
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn without its own signal handlers: bots/app.py decides when to stop."""
+    """Uvicorn without its own signal handlers: bots/app.py decides when to stop, and it stops at once."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), TICK)
+
+    def leave(self) -> None:
+        """End the main loop now."""
+        self.should_exit = True
+        self._leaving.set()
 
 
 class Server:
@@ -68,7 +87,7 @@ class Server:
     async def stop(self) -> None:
         """Close connections and the socket."""
         if self._uvicorn is not None and self._task is not None:
-            self._uvicorn.should_exit = True
+            self._uvicorn.leave()
             await self._task
         self._socket.close()
 

@@ -13,7 +13,7 @@ from adapters.web.backend import WebBackend
 from adapters.web.events import EventHub
 from adapters.web.files import file_routes
 from adapters.web.guard import Gate, Guard, Hosts, is_loopback
-from adapters.web.routes import Api
+from adapters.web.routes import Api, is_message_id
 from adapters.web.wire import reply_fields
 
 
@@ -67,7 +67,7 @@ class WebAdapter:
 
     async def send(self, reply: Reply) -> Sent:
         """Tell the open pages of the chat; one that is not open finds the reply in the log."""
-        if reply.exchange is not None:
+        if reply.exchange is not None or is_message_id(reply.answers):
             self._hub.settle(reply.chat)
         self._hub.publish(reply.chat, "reply", reply_fields(reply))
         return Sent((reply.id,))

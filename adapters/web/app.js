@@ -104,6 +104,10 @@ function drop(key) {
   elements.delete(key);
 }
 
+function dropLive() {
+  for (const entry of [...entries.values()]) if (entry.live) drop(entry.key);
+}
+
 function showTyping() {
   const streaming = [...entries.values()].some((entry) => entry.live);
   const stick = nearEnd();
@@ -136,7 +140,7 @@ async function loadLog() {
     put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft });
   });
   for (const [key, entry] of before) { // what only this tab knows: on its way, or it failed
-    if (!entries.has(key) && (entry.failed || entry.sending || entry.live)) put(key, entry);
+    if (!entries.has(key) && (entry.failed || entry.sending)) put(key, entry);
   }
   toEnd();
 }
@@ -236,11 +240,13 @@ function finish(reply) {
 function notice(reply) {
   const press = (reply.answers || "").split("/").length > 2; // chat/exchange/id: thanks for a click, which its tab shows
   if (press || entries.has(reply.id)) return;
+  dropLive(); // a chat's messages are answered in order: what was being written ended without a reply
   put(reply.id, { role: "notice", text: reply.text, answers: reply.answers });
 }
 
 function connect() {
   source?.close();
+  dropLive();
   early = [];
   source = new EventSource(`api/chat/${chat}/events`);
   source.onopen = async () => {
@@ -266,7 +272,7 @@ function connect() {
   }
   source.onerror = () => {
     early ??= [];
-    for (const entry of [...entries.values()]) if (entry.live) drop(entry.key); // it comes again, whole
+    dropLive(); // what is being written comes again, whole
     $("offline").textContent = t.offline;
     $("offline").hidden = false;
     if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, 3000);
@@ -432,9 +438,13 @@ $("login-form").addEventListener("submit", async (event) => {
 
 // ---- composer -------------------------------------------------------------------------------
 
+const TALLEST = 200;
 function fit() {
-  $("text").style.height = "auto";
-  $("text").style.height = `${Math.min($("text").scrollHeight, 200)}px`;
+  const field = $("text");
+  field.style.height = "auto";
+  const full = field.scrollHeight + field.offsetHeight - field.clientHeight; // with its borders
+  field.style.height = `${Math.min(full, TALLEST)}px`;
+  field.classList.toggle("short", full <= TALLEST);
 }
 
 $("text").addEventListener("input", fit);

@@ -101,7 +101,7 @@ class EventHub:
         self.publish(chat, "delta", _delta(exchange, candidate, text))
 
     def settle(self, chat: str) -> None:
-        """A reply of `chat` is complete; a chat has one in the making at a time."""
+        """What was in the making in `chat` is complete or given up: a chat is answered in order."""
         for key in [key for key in self._live if key[0] == chat]:
             del self._live[key]
 

@@ -1,7 +1,7 @@
 """A pretend bot behind the real page: for tests, and for working on the page. Knows no language model.
 
 `python -m adapters.web.fake` serves it on http://127.0.0.1:8799. It says "echo: ..." to everything,
-offers two replies to a text with "two" in it, and takes 0.03 seconds for each word.
+offers two replies to a text with "two" in it, breaks off at "fail", and takes 0.03 seconds for each word.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class FakeBot:
         exchange = f"e{next(self._numbers)}"
         texts = self._texts(message.text)
         await self._stream(message.chat, exchange, texts)
+        if "fail" in message.text:
+            return Reply(reply_id, message.chat, "Something went wrong.", answers=message.id)
         offer = len(texts) > 1
         lines.append(
             LogLine(

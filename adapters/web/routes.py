@@ -133,9 +133,7 @@ class Api:
     async def _take_back(self, request: Request) -> Response:
         return await self._press(request.path_params["exchange"], {}, "retract", "")
 
-    async def _press(
-        self, exchange: str, body: dict[str, Any], verdict: Verdict, correction: str
-    ) -> Response:
+    async def _press(self, exchange: str, body: dict[str, Any], verdict: Verdict, correction: str) -> Response:
         client_id = self._client_id(body)
         if isinstance(client_id, Json):
             return client_id
@@ -168,6 +166,11 @@ class Api:
 
     def _person(self, chat: str) -> Person:
         return Person(f"web:{chat}" if self._gate.needed else "local")
+
+
+def is_message_id(inbound_id: str | None) -> bool:
+    """Was it words (chat/id), not a press (chat/exchange/id)?"""
+    return inbound_id is not None and inbound_id.count("/") == 1
 
 
 def _bad_chat() -> Json:

@@ -124,7 +124,8 @@ function under(entry, acts) {
   const correct = mark(entry, "correction", () =>
     entry.feedback === "correction" ? acts.takeBack(entry) : acts.edit(entry));
   const version = entry.lora ? h("span", { class: "version", title: `LoRA ${entry.lora}` }, entry.lora) : null;
-  return h("div", { class: "under" },
+  const second = entry.candidates && chosenOf(entry) === 2;
+  return h("div", { class: second ? "under second" : "under" },
     entry.editing ? editor(entry, acts) : null,
     entry.feedback === "correction" && entry.correction
       ? h("div", { class: "corrected", dir: "auto" }, h("span", { class: "meta" }, t.corrected), h("div", {}, entry.correction)) : null,

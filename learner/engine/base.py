@@ -88,7 +88,10 @@ class Generated:
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What the engine is doing now, for the page and `nightschool status`."""
+    """What the engine is doing now, for the page and `nightschool status`.
+
+    `error` says why it answers no more, when its thread has died.
+    """
 
     model: str
     device: str
@@ -96,6 +99,7 @@ class EngineStatus:
     running: int
     queued: int
     tokens_per_second: float
+    error: str | None = None
 
 
 class EngineError(Exception):

@@ -31,6 +31,11 @@ async def client_of(bot: FakeBot, **options) -> AsyncIterator[httpx.AsyncClient]
         yield client
 
 
+@pytest.fixture(autouse=True)
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.web.guard.FAILURE_SECONDS", 0.01)
+
+
 @pytest.fixture
 def bot() -> FakeBot:
     return FakeBot()
@@ -281,7 +286,11 @@ async def test_a_page_opened_in_the_middle_gets_the_reply_whole(bot):
         async with client.stream("GET", "/api/chat/main/events") as response:
             seen = await until(events(response), "delta")
             assert seen[-1][1] == {"exchange": "e1", "candidate": 1, "text": "Good evening", "whole": True}
-        assert await bot.adapter.send(Reply("r1", "main", "Good evening.", "e1")) == Sent(("r1",))
+        thanks = Reply("r0", "main", "Thanks.", answers="main/e0/p1")
+        assert await bot.adapter.send(thanks) == Sent(("r0",))
+        async with client.stream("GET", "/api/chat/main/events") as response:
+            await until(events(response), "delta")
+        await bot.adapter.send(Reply("r1", "main", "Good evening.", "e1", answers="main/n1"))
         async with client.stream("GET", "/api/chat/main/events") as response:
             bot.adapter.announce("night", {})
             assert [name for name, _ in await until(events(response), "night")] == ["ping", "night"]

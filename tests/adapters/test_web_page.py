@@ -194,6 +194,13 @@ def test_a_chat_streams_and_survives_a_reload(page, bot):
     assert len(bot.inbound) == 1
 
 
+def test_a_reply_that_breaks_off_leaves_only_the_notice(page):
+    page.say("fail")
+    page.wait(lambda: page.text(".notice") == "Something went wrong.")
+    assert page.count(".live, #typing:not([hidden])") == 0
+    assert page.texts(".bubble")[-1] == "fail"
+
+
 def test_texts_are_only_ever_text(page):
     page.say("<img src=x onerror=alert(1)><b>bold</b>")
     page.wait(lambda: page.count(".marks"))

@@ -1,0 +1,101 @@
+"""The gate: each fault refuses with its reason, a wanted change passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import pytest
+
+from learner import gate
+from learner.gate import GateFigures, GateSettings, LengthFigures
+from learner.training.canaries import CanaryFigures
+
+SETTINGS = GateSettings()
+
+
+def canary(right: float = 0.96) -> CanaryFigures:
+    return CanaryFigures(500, right, right, 1.0, 1.0, 1.0)
+
+
+def good(**changes: object) -> GateFigures:
+    """Figures of a night that went well."""
+    margins = [0.8, 1.2, 0.3, 0.9, 1.5, 0.7, 0.2, 1.1]
+    figures = GateFigures(
+        canary=canary(0.955),
+        canary_anchor=canary(),
+        canary_champion=canary(),
+        sampled=canary(0.93),
+        sampled_anchor=canary(0.93),
+        preference=gate.preference_figures(margins, 8, [margin * 0.8 for margin in margins]),
+        kl_per_token=0.2,
+        kl_per_reply=2.4,
+        length=LengthFigures(12.0, 0.3, 12.5, 12.2, 1.5, 8),
+    )
+    return dataclasses.replace(figures, **changes)
+
+
+def test_a_good_night_passes() -> None:
+    assert gate.reasons_to_refuse(good(), SETTINGS) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"canary": canary(0.93), "canary_champion": None}, "against the anchor"),
+        ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
+        ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
+        ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
+        ({"preference": gate.preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 held-out"),
+        ({"preference": gate.preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6, None)}, "not surely below"),
+        (
+            {"preference": gate.preference_figures([0.3, 0.4, 0.3, 0.5, 0.4, 0.3], 6, [2.0, 1.9, 2.1, 2.2, 1.8, 2.0])},
+            "above the champion's",
+        ),
+        ({"kl_per_token": 2.0}, "budget"),
+        ({"kl_per_token": math.nan}, "not finite"),
+        ({"length": LengthFigures(4.0, 0.2, 12.5, 12.2, 0.5, 8)}, "the anchor's have"),
+        ({"length": LengthFigures(17.0, 0.2, 12.5, 12.2, 0.3, 40)}, "the chosen ones have"),
+    ],
+)
+def test_every_fault_is_a_reason(changes: dict[str, object], reason: str) -> None:
+    [found] = gate.reasons_to_refuse(good(**changes), SETTINGS)
+    assert reason in found
+
+
+def test_replies_on_the_way_to_shorter_ones_are_not_at_fault() -> None:
+    on_the_way = LengthFigures(10.0, 0.1, 12.5, 6.0, 0.1, 200)
+    assert gate.reasons_to_refuse(good(length=on_the_way), SETTINGS) == []
+
+
+def test_the_anchor_itself_shows_nothing() -> None:
+    figures = gate.preference_figures([0.0] * 20, 20, None)
+    assert figures.loss == pytest.approx(gate.LN2)
+    assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
+
+
+def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
+    source = random.Random(0)
+
+    def passes(mean: float) -> float:
+        count = 0
+        for _ in range(400):
+            margins = [source.gauss(mean, 1.0) for _ in range(20)]
+            figures = gate.preference_figures(margins, 20, None)
+            count += not gate.reasons_to_refuse(good(preference=figures), SETTINGS)
+        return count / 400
+
+    assert passes(0.0) < 0.05
+    assert passes(1.0) > 0.85
+
+
+@pytest.mark.parametrize(("degrees", "exact"), [(4, 1.533), (7, 1.415), (15, 1.341), (60, 1.296)])
+def test_student_quantile(degrees: int, exact: float) -> None:
+    assert gate.student_quantile(0.90, degrees) == pytest.approx(exact, rel=0.01)
+
+
+def test_softplus_neither_overflows_nor_loses() -> None:
+    assert gate.softplus(1000.0) == 1000.0
+    assert gate.softplus(-1000.0) == 0.0
+    assert gate.softplus(0.0) == pytest.approx(math.log(2))

@@ -1,0 +1,249 @@
+"""Training: losses, plans, tokens, and that the same night gives the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from training_samples import pair, rating, some_canaries, some_records, tiny_model
+
+from learner.engine.base import ChatMessage
+from learner.frozen import Frozen, NightRequest
+from learner.gate import GateSettings
+from learner.training import canaries as checks
+from learner.training import examples, losses, model, plan
+from learner.training.canaries import Canary, Reply
+from learner.training.examples import Example
+from learner.training.ladder import Tried, climb
+from learner.training.night import Night
+from learner.training.preferences import Trained, reference_logps
+from learner.training.recipe import Recipe
+
+# PEFT and TRL still use names that transformers 5 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
+
+QUICK = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
+GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_held_out=2)
+
+
+# Losses
+
+
+def test_pair_loss_is_dpo_and_bounds_the_margin_it_asks_for() -> None:
+    zero = torch.zeros(1)
+    assert losses.pair_loss(zero, zero, 0.1, 0.1).item() == pytest.approx(math.log(2))
+    assert losses.pair_loss(torch.tensor([20.0]), zero, 0.1, 0.0).item() == pytest.approx(-math.log(1 / (1 + math.exp(-2))))
+    wanted = torch.tensor([math.log(9) / 0.1], requires_grad=True)
+    losses.pair_loss(wanted, zero, 0.1, 0.1).sum().backward()
+    assert wanted.grad is not None
+    assert abs(wanted.grad.item()) < 1e-6
+
+
+def test_rating_loss_pulls_both_ways_and_is_bounded() -> None:
+    ratio = torch.tensor([3.0, 3.0, -300.0], requires_grad=True)
+    desirable = torch.tensor([True, False, False])
+    losses.rating_loss(ratio, desirable, 0.1).sum().backward()
+    assert ratio.grad is not None
+    up, down, done = ratio.grad.tolist()
+    assert up < 0 < down
+    assert done == pytest.approx(0.0, abs=1e-6)
+
+
+def test_token_nll_is_per_token_over_the_mask() -> None:
+    logps = torch.tensor([[-1.0, -3.0, -100.0]])
+    assert losses.token_nll(logps, torch.tensor([[1, 1, 0]])).item() == pytest.approx(2.0)
+
+
+# Plans
+
+
+def some_examples(pairs: int, good: int, bad: int) -> list[Example]:
+    kinds = ["pair"] * pairs + ["good"] * good + ["bad"] * bad
+    return [Example(kind, (1, 2), ((3,), (4,)) if kind == "pair" else ((3,),), str(i)) for i, kind in enumerate(kinds)]
+
+
+def test_a_plan_makes_enough_steps_and_spreads_every_kind() -> None:
+    rows = some_examples(15, 4, 20)
+    planned = plan.batches(rows, Recipe(min_steps=30, batch_size=8, micro_batch_size=8), seed=1)
+    assert len(planned) == 30
+    seen = [index for batch in planned for index in batch]
+    assert set(seen) == set(range(len(rows)))
+    counts = [sum(rows[index].kind == "pair" for index in batch) for batch in planned]
+    assert max(counts) - min(counts) <= 1
+    assert planned == plan.batches(rows, Recipe(min_steps=30, batch_size=8, micro_batch_size=8), seed=1)
+    assert planned != plan.batches(rows, Recipe(min_steps=30, batch_size=8, micro_batch_size=8), seed=2)
+
+
+def test_a_plan_stops_at_the_most_steps_and_splits_into_micro_batches() -> None:
+    recipe = Recipe(min_steps=5, max_steps=7, epochs=3, batch_size=8, micro_batch_size=4)
+    planned = plan.batches(some_examples(80, 0, 0), recipe, seed=0)
+    assert len(planned) == 7 * plan.accumulation(recipe)
+    assert {len(batch) for batch in planned} == {4}
+
+
+# Ladder
+
+
+@pytest.mark.parametrize(
+    ("holding", "tries_all", "pick", "tried"),
+    [
+        ({1, 2, 3}, True, 3, [3]),
+        ({1, 2}, True, 2, [3, 2]),
+        ({1, 2, 3}, False, 2, [2]),
+        ({1}, False, 1, [2, 1]),
+        (set(), True, 1, [3, 2, 1]),
+    ],
+)
+def test_the_strongest_that_holds_is_picked(holding: set[int], tries_all: bool, pick: int, tried: list[int]) -> None:
+    def try_rate(rate: float) -> Tried:
+        return Tried(Trained({}, rate, 1, 0.0), checks.figures((), ()), rate in holding)
+
+    picked, seen = climb((1, 2, 3), try_rate, tries_all)
+    assert picked.trained.learning_rate == pick
+    assert [one.trained.learning_rate for one in seen] == tried
+
+
+def test_a_large_model_gets_a_gentle_ladder() -> None:
+    assert max(Recipe().ladder(7_000_000_000)) < min(Recipe().ladder(3_000_000))
+    assert Recipe(learning_rates=(3e-4, 1e-4)).ladder(1) == (1e-4, 3e-4)
+
+
+# Canaries
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "any_of", "ended", "expected"),
+    [
+        ("天空是蓝色的。", "zh", ("蓝",), True, True),
+        ("The sky is Blue.", "en", ("blue",), True, True),
+        ("The sky is blue.", "zh", ("blue",), True, False),
+        ("天空是蓝色的。", "zh", ("绿",), True, False),
+        ("天空是蓝色的。", "zh", ("蓝",), False, False),
+        ("蓝色蓝色蓝色蓝色蓝色", "zh", ("蓝",), True, False),
+        ("认识你真好，Anna。", "zh", (), True, True),
+        ("", None, (), True, False),
+    ],
+)
+def test_a_canary_is_checked_on_all_counts(
+    text: str, language: str | None, any_of: tuple[str, ...], ended: bool, expected: bool
+) -> None:
+    canary = Canary((ChatMessage("user", "?"),), any_of, language)
+    assert checks.right(canary, Reply(text, (1,), ended)) is expected
+
+
+def test_a_sample_of_canaries_does_not_depend_on_their_order() -> None:
+    some = some_canaries(50)
+    assert checks.sample(some, 10) == checks.sample(reversed(some), 10)
+
+
+# Tokens and the model
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def night(tiny: Path) -> Night:
+    return a_night(tiny)
+
+
+def a_night(tiny: Path, **changes: object) -> Night:
+    request = NightRequest(7, "default", str(tiny), "unused", recipe=QUICK, gate=GATE, device="cpu", threads=1, nice=0)
+    frozen = Frozen(dataclasses.replace(request, **changes), some_records(), some_canaries())
+    return Night(frozen, str(tiny / "scratch"), lambda *_: None)
+
+
+def test_stored_tokens_are_used_as_they_are_and_texts_end_themselves(night: Night) -> None:
+    stored = dataclasses.replace(pair(1), prompt_ids=(5, 6), chosen_ids=(7, 8, 9), rejected_ids=(10,))
+    records = dataclasses.replace(some_records(0, 0), pairs=(stored,))
+    [example] = examples.build(records, night.renderer, 100, share=0.0).train
+    assert (example.prompt, example.replies) == ((5, 6), ((7, 8, 9), (10,)))
+    records = dataclasses.replace(records, pairs=(pair(1),))
+    [example] = examples.build(records, night.renderer, 100, share=0.0).train
+    assert [reply[-1] for reply in example.replies] == [night.renderer.end] * 2
+    assert night.renderer.text(example.replies[0]) == "yes, dear"
+
+
+def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> None:
+    turns = [ChatMessage("system", "be kind")]
+    for number in range(30):
+        turns += [ChatMessage("user", f"turn {number}"), ChatMessage("assistant", "well")]
+    turns.append(ChatMessage("user", "the last"))
+    long = dataclasses.replace(pair(1), prompt=tuple(turns), prompt_ids=night.renderer.prompt(turns))
+    records = dataclasses.replace(some_records(0, 0), pairs=(long,))
+    built = examples.build(records, night.renderer, 200, share=0.0)
+    [example] = built.train
+    text = night.renderer.text(example.prompt)
+    assert len(example.prompt) + max(map(len, example.replies)) <= 200
+    assert "be kind" in text
+    assert "the last" in text
+    assert "turn 0" not in text
+    assert built.cut["prompts"] == 1
+
+
+def test_held_out_records_never_train(night: Night) -> None:
+    asked = {night.renderer.text(example.prompt) for example in night.examples.train}
+    assert night.examples.held_out
+    assert not asked & {night.renderer.text(example.prompt) for example in night.examples.held_out}
+
+
+def test_a_night_learns_what_was_chosen_and_keeps_fp32_weights(night: Night) -> None:
+    outcome = night.judged()
+    assert outcome.figures is not None
+    assert outcome.figures.preference.gain > 0
+    assert outcome.figures.preference.accuracy > 0.9
+    assert {tensor.dtype for tensor in outcome.weights.values()} == {torch.float32}
+    assert any(not torch.equal(outcome.weights[name], night.anchor[name]) for name in night.anchor)
+    assert list(night.model.peft_config) == ["default"]
+
+
+def test_the_same_records_seed_and_threads_give_the_same_bits(tiny: Path) -> None:
+    first, second = (a_night(tiny).judged().weights for _ in range(2))
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = a_night(tiny, seed=1).judged().weights
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_anchor_is_the_reference_even_when_it_is_a_lora(night: Night) -> None:
+    """TRL would take a copy of the starting LoRA, or the base: the margin at the start must be zero."""
+    moved = {name: tensor + 0.01 for name, tensor in night.anchor.items()}
+    model.restore(night.model, moved)
+    reference = reference_logps(night.model, night.examples.train, night.judge.pad)
+    model.restore(night.model, night.anchor)
+    base = reference_logps(night.model, night.examples.train, night.judge.pad)
+    assert reference[0] != base[0]
+    model.restore(night.model, moved)
+    assert reference_logps(night.model, night.examples.train, night.judge.pad) == reference
+
+
+def test_peft_reads_what_is_written_and_agrees(night: Night, tiny: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    weights = {name: tensor + 0.02 for name, tensor in night.anchor.items()}
+    model.write(tmp_path / "lora", weights, night.config, str(tiny))
+    model.write(tmp_path / "twin", weights, night.config, str(tiny))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "lora" / name).read_bytes() == (tmp_path / "twin" / name).read_bytes()
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "lora").eval()
+    model.restore(night.model, weights)
+    ids = torch.tensor([night.examples.train[0].prompt])
+    with torch.no_grad():
+        assert torch.allclose(loaded(ids).logits, night.model(ids).logits, atol=1e-5)
+
+
+def test_too_few_held_out_records_are_a_refusal(tiny: Path) -> None:
+    frozen = Frozen(
+        NightRequest(1, "default", str(tiny), "unused", recipe=QUICK, device="cpu", threads=1),
+        dataclasses.replace(some_records(0, 0), pairs=(pair(1),), ratings=(rating(1),)),
+        (),
+    )
+    outcome = Night(frozen, str(tiny / "scratch"), lambda *_: None).judged()
+    assert not outcome.published
+    assert "held-out" in outcome.reasons[0]

@@ -65,16 +65,6 @@ class Phrasing:
     any_of: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One version's figures on phrasings that nobody trained on."""
-
-    share: float
-    length: float
-    canary: float
-    canary_faults: dict[str, int]
-
-
 Prefers = Callable[[str, str, str], tuple[bool, bool]]  # candidates 1 and 2, language -> which have it
 
 
@@ -180,10 +170,8 @@ async def ask(app: App, text: str, sampling: Sampling, seed: int) -> Candidate:
             return generated.candidates[0]
 
 
-async def measure(
-    app: App, rows: Sequence[Phrasing], prefers_name: str, manner_of: Callable[[str, str], str], seed: int
-) -> Measured:
-    """Sample each phrasing once for manner and length; answer each greedily for the canary."""
+async def measure(app: App, rows: Sequence[Phrasing], seed: int) -> tuple[list[Candidate], list[Candidate]]:
+    """Each phrasing's sampled reply (for manner and length) and greedy reply (for the canary)."""
     limit = asyncio.Semaphore(64)
 
     async def one(row: Phrasing, sampling: Sampling, number: int) -> Candidate:
@@ -193,15 +181,7 @@ async def measure(
     drawn = Sampling(SAMPLING["temperature"], SAMPLING["top_p"], max_tokens=64)
     sampled = await asyncio.gather(*(one(row, drawn, seed + i) for i, row in enumerate(rows)))
     greedy = await asyncio.gather(*(one(row, Sampling(0.0, max_tokens=64), 0) for row in rows))
-    in_manner = [manner_of(c.text, row.language) == prefers_name for c, row in zip(sampled, rows, strict=True)]
-    faults = [fault(candidate, row) for candidate, row in zip(greedy, rows, strict=True)]
-    counted = {name: faults.count(name) for name in ("content", "language", "ending")}
-    return Measured(
-        share=statistics.fmean(in_manner),
-        length=statistics.fmean(len(candidate.text) for candidate in sampled),
-        canary=faults.count("") / len(rows),
-        canary_faults=counted,
-    )
+    return sampled, greedy
 
 
 def fault(candidate: Candidate, row: Phrasing) -> str:
@@ -216,66 +196,66 @@ def fault(candidate: Candidate, row: Phrasing) -> str:
     return "" if held else "content"
 
 
+class Report:
+    """The figures so far; `look` adds those of the version that speaks now."""
+
+    def __init__(self, options: argparse.Namespace, rows: Sequence[Phrasing], manner_of: Callable[[str, str], str]):
+        self._options, self._rows, self._manner_of = options, rows, manner_of
+        self.figures: dict[str, Any] = {"teacher": options.teacher, "seed": options.seed, "prompts": len(rows)}
+        self.figures |= {name: [] for name in ("share", "length", "canary", "published", "seconds", "offers")}
+
+    async def look(self, app: App, label: str) -> None:
+        """Measure what speaks now; the seeds are the same each time, so that versions differ and draws do not."""
+        sampled, greedy = await measure(app, self._rows, 1_000_000 * (self._options.seed + 1))
+        faults = [fault(candidate, row) for candidate, row in zip(greedy, self._rows, strict=True)]
+        length = statistics.fmean(len(candidate.text) for candidate in sampled)
+        self.figures["length"].append(round(length, 2))
+        self.figures["share"].append(round(self._share(sampled), 4))
+        self.figures["canary"].append(round(faults.count("") / len(faults), 4))
+        counted = {name: faults.count(name) for name in ("content", "language", "ending")}
+        print(
+            f"{label}: share {self.figures['share'][-1]}, length {length:.1f}, "
+            f"canary {self.figures['canary'][-1]} {counted}",
+            flush=True,
+        )
+
+    def _share(self, sampled: Sequence[Candidate]) -> float:
+        """How many replies are as the person likes them; "short": at most two thirds of the start's mean."""
+        if self._options.teacher == "short":
+            return statistics.fmean(len(c.text) <= self.figures["length"][0] * 2 / 3 for c in sampled)
+        pairs = zip(sampled, self._rows, strict=True)
+        return statistics.fmean(self._manner_of(c.text, row.language) == self._options.teacher for c, row in pairs)
+
+    def night(self, state: str, reasons: Sequence[str], seconds: float, day: Day) -> None:
+        """Add how a night ended."""
+        self.figures["published"].append(state == "published")
+        self.figures["seconds"].append(round(seconds, 1))
+        self.figures["offers"].append({"choices": day.choices, "ties": day.ties, "both_bad": day.both_bad})
+        print(f"night: {state} {'; '.join(reasons)} in {seconds:.0f} s, {self.figures['offers'][-1]}", flush=True)
+
+
 async def bench(options: argparse.Namespace) -> dict[str, Any]:
-    """All nights of one person."""
-    manner_of = starter_manners()
-    parts = phrasings()
+    """All days and nights of one person."""
+    parts, manner_of = phrasings(), starter_manners()
+    report = Report(options, parts["measured"][: options.prompts], manner_of)
     rng = random.Random(options.seed)
-    rows = parts["measured"][: options.prompts]
-    result: dict[str, Any] = {"teacher": options.teacher, "seed": options.seed}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
         app = build(folder, folder / "canaries.jsonl", options.seed, options.model)
         await app.start()
         try:
-            await app_nights(app, options, parts["said"], rows, manner_of, rng, result)
+            await report.look(app, "start")
+            for number in range(1, options.nights + 1):
+                day = Day(app, teacher(options.teacher, manner_of), parts["said"], options.choices, rng)
+                await day.live(f"day{number}")
+                began = time.monotonic()
+                ended = await app.nights.start("default")
+                report.night(ended.state, ended.reasons, time.monotonic() - began, day)
+                await report.look(app, f"after night {number}")
         finally:
             await app.stop()
-    return result
-
-
-async def app_nights(
-    app: App,
-    options: argparse.Namespace,
-    said: Sequence[Phrasing],
-    rows: Sequence[Phrasing],
-    manner_of: Callable[[str, str], str],
-    rng: random.Random,
-    result: dict[str, Any],
-) -> None:
-    """Live the days, sleep the nights, measure after each."""
-    prefers = teacher(options.teacher, manner_of)
-    result |= {
-        "prompts": len(rows),
-        "share": [],
-        "length": [],
-        "canary": [],
-        "published": [],
-        "seconds": [],
-        "offers": [],
-    }
-
-    async def look(label: str) -> None:
-        seen = await measure(app, rows, options.teacher, manner_of, 1_000_000 * (options.seed + 1))
-        result["share"].append(round(seen.share, 4))
-        result["length"].append(round(seen.length, 2))
-        result["canary"].append(round(seen.canary, 4))
-        print(
-            f"{label}: share {seen.share:.3f}, length {seen.length:.1f}, canary {seen.canary:.4f} {seen.canary_faults}"
-        )
-
-    await look("start")
-    for night in range(1, options.nights + 1):
-        day = Day(app, prefers, said, options.choices, rng)
-        await day.live(f"day{night}")
-        began = time.monotonic()
-        ended = await app.nights.start("default")
-        result["published"].append(ended.state == "published")
-        result["seconds"].append(round(time.monotonic() - began, 1))
-        result["offers"].append({"choices": day.choices, "ties": day.ties, "both_bad": day.both_bad})
-        print(f"night {night}: {ended.state} {'; '.join(ended.reasons)} after {result['offers'][-1]}")
-        await look(f"after night {night}")
+    return report.figures
 
 
 def main() -> None:

@@ -137,8 +137,11 @@ def _decoder(model: nn.Module, layout: KVLayout, settings: LocalSettings) -> Dec
     if settings.forward == "general" or not supports(model):
         return general
     direct = DirectDecoder(model, model.config.max_position_embeddings)
-    if agree(direct, general, layout, model.get_input_embeddings().num_embeddings):
-        return direct
+    try:
+        if agree(direct, general, layout, model.get_input_embeddings().num_embeddings):
+            return direct
+    except (RuntimeError, ValueError, TypeError):
+        logger.debug("the lean forward pass does not fit", exc_info=True)
     logger.info("the lean forward pass does not agree with %s's own; using the model's", type(model).__name__)
     return general
 

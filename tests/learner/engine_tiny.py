@@ -21,6 +21,9 @@ from learner.engine.random_model import TINY, write_lora, write_model
 
 T = TypeVar("T")
 
+# On a busy machine a second thread makes each of a tiny model's operations wait for the other core.
+torch.set_num_threads(1)
+
 _root = tempfile.TemporaryDirectory(prefix="engine-tests-")
 atexit.register(_root.cleanup)
 

@@ -6,6 +6,7 @@ Knows nothing of what is said. One thread reads, because a terminal can't be rea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import uuid
@@ -66,9 +67,11 @@ class ConsoleAdapter:
         loop = asyncio.get_running_loop()
 
         def read() -> None:
-            for line in iter(self._stdin.readline, ""):
-                loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\n"))
-            loop.call_soon_threadsafe(lines.put_nowait, None)
+            # The program ends while this waits for a line: the loop is closed by then, or the terminal is.
+            with contextlib.suppress(RuntimeError, ValueError, OSError):
+                for line in iter(self._stdin.readline, ""):
+                    loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\n"))
+                loop.call_soon_threadsafe(lines.put_nowait, None)
 
         threading.Thread(target=read, name="console", daemon=True).start()
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-# What a decoder writes for bytes that are no UTF-8, unfinished ones at the end included.
+# What a decoder writes for bytes that are no UTF-8; an unfinished character at the end becomes up to three.
 REPLACEMENT = "�"
+UNFINISHED = 3
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -21,9 +22,10 @@ class TextStream:
         self._stop = tuple(s for s in stop if s)
         self._longest = max(map(len, self._stop), default=0)
         self._tokens: list[int] = []
-        # Tokens before `_read` are in the text; decoding starts at `_context`, since some
-        # tokenizers write the first token otherwise than the same one later.
+        # Tokens before `_read` are settled; decoding starts at `_context`, since some tokenizers
+        # write the first token otherwise than the same one later.
         self._context = self._read = 0
+        self._settled = ""
         self._shown = 0
         self.text = ""
         self.stopped = False
@@ -31,24 +33,22 @@ class TextStream:
     def push(self, token: int) -> str:
         """Add a token; returns the text that can be shown now."""
         self._tokens.append(token)
-        new = self._undecoded()
-        if not new or new.endswith(REPLACEMENT):
-            return ""
-        self._context, self._read = self._read, len(self._tokens)
-        self.text += new
-        self._cut_at_stop()
+        self._decode_rest()
         return self._show(len(self.text) if self.stopped else len(self.text) - self._held_back())
 
     def finish(self) -> str:
         """The rest of the text; an unfinished character at the end is dropped."""
-        if not self.stopped:
-            self.text += self._undecoded().rstrip(REPLACEMENT)
-            self._cut_at_stop()
         return self._show(len(self.text))
 
-    def _undecoded(self) -> str:
+    def _decode_rest(self) -> None:
+        """Bring `text` up to date, but for an unfinished character at its end."""
         before = self._decode(self._tokens[self._context : self._read])
-        return self._decode(self._tokens[self._context :])[len(before) :]
+        new = self._decode(self._tokens[self._context :])[len(before) :]
+        whole = new[:-UNFINISHED] + new[-UNFINISHED:].rstrip(REPLACEMENT)
+        self.text = self._settled + whole
+        if new and whole == new:
+            self._context, self._read, self._settled = self._read, len(self._tokens), self.text
+        self._cut_at_stop()
 
     def _cut_at_stop(self) -> None:
         # A stop string may have begun in text that was held back, never in what was shown.

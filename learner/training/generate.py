@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import DynamicCache
 
 from learner.training.canaries import Reply
 from learner.training.examples import Tokens
@@ -30,36 +32,56 @@ class Decoding:
 @torch.inference_mode()
 def replies(model: Any, renderer: ChatRenderer, prompts: Sequence[Tokens], decoding: Decoding) -> list[Reply]:
     """One reply to every prompt, in the order given; reproducible for a seed and batch size."""
-    torch.manual_seed(decoding.seed)
+    source = torch.Generator(model.device).manual_seed(decoding.seed)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     found: dict[int, Reply] = {}
     for start in range(0, len(order), decoding.batch_size):
         part = order[start : start + decoding.batch_size]
-        made = _batch(model, renderer, [prompts[i] for i in part], decoding)
+        made = _batch(model, renderer, [prompts[i] for i in part], decoding, source)
         found.update(zip(part, made, strict=True))
     return [found[i] for i in range(len(prompts))]
 
 
-def _batch(model: Any, renderer: ChatRenderer, prompts: Sequence[Tokens], decoding: Decoding) -> list[Reply]:
-    width, pad = max(map(len, prompts)), renderer.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    drawn: dict[str, Any] = {"do_sample": False}
-    if decoding.temperature > 0:
-        drawn = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-    output = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=decoding.max_tokens,
-        eos_token_id=list(renderer.ends),
-        pad_token_id=pad,
-        **drawn,
-    )
-    return [_reply(row, renderer) for row in output[:, width:].tolist()]
+def _batch(
+    model: Any, renderer: ChatRenderer, prompts: Sequence[Tokens], decoding: Decoding, source: torch.Generator
+) -> list[Reply]:
+    """Decode until every row has ended; rows that have are dropped, as most replies are short."""
+    made: list[list[int]] = [[] for _ in prompts]
+    rows, cache = list(range(len(prompts))), DynamicCache(config=model.config)
+    ids, mask = _left_padded(prompts, renderer.tokenizer.pad_token_id, model.device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    for _ in range(decoding.max_tokens):
+        output = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        drawn = _drawn(output.logits[:, -1].float(), decoding, source)
+        for row, token in zip(rows, drawn.tolist(), strict=True):
+            made[row].append(token)
+        going = [k for k, row in enumerate(rows) if made[row][-1] not in renderer.ends]
+        if not going:
+            break
+        if len(going) < len(rows):
+            rows, keep = [rows[k] for k in going], torch.tensor(going, device=model.device)
+            cache.batch_select_indices(keep)
+            drawn, mask, positions = drawn[keep], mask[keep], positions[keep]
+        ids, positions = drawn[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+    return [Reply(renderer.text(tokens), tuple(tokens), tokens[-1] in renderer.ends) for tokens in made]
 
 
-def _reply(row: list[int], renderer: ChatRenderer) -> Reply:
-    """Cut a generated row after its first end token."""
-    stop = next((i for i, token in enumerate(row) if token in renderer.ends), None)
-    tokens = tuple(row if stop is None else row[: stop + 1])
-    return Reply(renderer.text(tokens), tokens, stop is not None)
+def _left_padded(prompts: Sequence[Tokens], pad: int, device: Any) -> tuple[Tensor, Tensor]:
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    return ids, mask
+
+
+def _drawn(logits: Tensor, decoding: Decoding, source: torch.Generator) -> Tensor:
+    """The next token of every row: the likeliest, or one drawn from the smallest set that holds `top_p`."""
+    if decoding.temperature <= 0:
+        return logits.argmax(dim=-1)
+    ordered, tokens = (logits / decoding.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
+    ordered = ordered.masked_fill(ordered.cumsum(dim=-1) - ordered >= decoding.top_p, 0.0)
+    place = torch.multinomial(ordered, 1, generator=source)
+    return tokens.gather(1, place)[:, 0]

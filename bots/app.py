@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -113,6 +114,7 @@ class App:
         self.adapters: dict[tuple[str, str], PlatformAdapter] = {}
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
+        self._scheduler: AsyncIOScheduler | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._quit = asyncio.Event()
 
@@ -153,6 +155,8 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
         await self.nights.close()
         await self.server.stop()
         await self.inbox.close()
@@ -270,10 +274,7 @@ class App:
         if not learner.enabled:
             return
         due = schedule.last_due(learner.time, datetime.now()).timestamp()
-        missed = False
-        for mind in self.engines:
-            last = await self.nights.last(mind)
-            missed = missed or (last is not None and last.started_at < due)
+        missed = any([await self.nights.is_owed(mind, due) for mind in self.engines])
         self._scheduler = schedule.nightly(learner.time, self._teach_all, missed)
 
     async def _teach_all(self) -> None:

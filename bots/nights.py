@@ -87,6 +87,14 @@ class Nights:
         records = await self._database(self._store.records, mind)
         return len(records.pairs) + len(records.ratings)
 
+    async def is_owed(self, mind: str, due: float) -> bool:
+        """Whether a night was due at `due` that had something new to learn from, and did not run."""
+        records = await self._database(self._store.records, mind)
+        last = await self.last(mind)
+        since = last.started_at if last is not None else 0.0
+        given = [pair.provenance for pair in records.pairs] + [rating.provenance for rating in records.ratings]
+        return since < due and any(since < one.created_at < due for one in given)
+
     async def last(self, mind: str) -> RunRow | None:
         """The newest finished night of `mind`."""
         runs = await self._database(self._store.runs, mind, 5)

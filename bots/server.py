@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-
 TICK = 0.1  # seconds, as uvicorn's own
 
 

@@ -74,7 +74,7 @@ class Versions:
         retired = [version for mind in minds for version in self._retire(mind, forgotten.exchanges)]
         for mind in minds:
             if self._nights.active(mind) in retired:
-                await self._move(mind, lambda mind=mind: loras.rollback(self._settings.loras_dir, mind))
+                await self.rollback({"mind": mind})
         return {
             "rows": forgotten.rows,
             "tainted": forgotten.tainted,

@@ -99,11 +99,6 @@ class Store:
         with self._database.read() as c:
             return chatlog.chat_log(c, place, limit, now)
 
-    def feedback_word(self, exchange: str) -> str:
-        """What the person that `exchange` was made for said of it; "" when nothing stands."""
-        with self._database.read() as c:
-            return chatlog.feedback_word(c, exchange)
-
     # Exchanges
 
     def begin_exchange(self, new: NewExchange) -> None:

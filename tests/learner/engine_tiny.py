@@ -101,3 +101,10 @@ def forced_logprobs(model: Any, ids: Sequence[int], completion: Sequence[int]) -
     """The completion's log-probabilities, all at once and without a cache."""
     logits = model(torch.tensor([[*ids, *completion]])).logits[0, len(ids) - 1 : -1]
     return logits.log_softmax(-1)[torch.arange(len(completion)), torch.tensor(list(completion))].tolist()
+
+
+@torch.inference_mode()
+def is_greedy(model: Any, ids: Sequence[int], completion: Sequence[int]) -> bool:
+    """Whether each token of the completion is the likeliest after those before it."""
+    logits = model(torch.tensor([[*ids, *completion]])).logits[0, len(ids) - 1 : -1]
+    return logits.argmax(-1).tolist() == list(completion)

@@ -12,14 +12,16 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import filelock
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from adapters import registry
@@ -31,7 +33,7 @@ from bots.commands import Commands
 from bots.database import Database
 from bots.inbox import Inbox, Outbox
 from bots.nights import Nights
-from bots.page import PageBackend
+from bots.page import PageBackend, night_state
 from bots.persona import Persona
 from bots.phrases import phrases
 from bots.router import BotProfile, Router
@@ -44,6 +46,22 @@ from learner.store.store import Store
 
 log = logging.getLogger(__name__)
 POINTER_EVERY = 2.0  # seconds between looks at the active pointer
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """An adapter that shows what happens beside the conversation."""
+
+    def announce(self, event: str, data: Mapping[str, object]) -> None: ...
+
+
+@runtime_checkable
+class Served(Protocol):
+    """An adapter that is reached by HTTP: its routes, and the guard before them."""
+
+    def routes(self) -> list[BaseRoute]: ...
+
+    def guard(self, app: ASGIApp) -> ASGIApp: ...
 
 
 class AlreadyRunning(Exception):
@@ -240,10 +258,10 @@ class App:
         return Server(web.host, web.port) if paged else Server("127.0.0.1", 0)
 
     async def _open_server(self) -> None:
-        web = next((adapter for (_, name), adapter in self.adapters.items() if name == "web"), None)
         page: ASGIApp = Starlette()
-        if web is not None:
-            page = web.guard(Starlette(routes=web.routes()))  # type: ignore[attr-defined]  # the web adapter's own
+        for adapter in self.adapters.values():
+            if isinstance(adapter, Served):
+                page = adapter.guard(Starlette(routes=adapter.routes()))
         calls = control.control_app(lambda: self._control_token, self.versions.calls())
         await self.server.start(dispatch(control.PREFIX, calls, page))
         self._control_token = control.write_key(self.settings.data_dir, self.server.port).token
@@ -251,10 +269,14 @@ class App:
     # Nights -----------------------------------------------------------------------------------
 
     def announce(self, event: str, values: dict[str, Any]) -> None:
-        """Tell every page what a night or a swap did."""
-        for (bot, name), adapter in self.adapters.items():
-            if name == "web" and self.settings.bot(bot).mind == values.get("mind"):
-                adapter.announce(event, values)  # type: ignore[attr-defined]
+        """Tell every open page what a night or a swap did; a night's {} says that it is over."""
+        shown = values
+        if event == "night":
+            state = night_state(values) if values["state"] == "running" else None
+            shown = asdict(state) if state is not None else {}
+        for (bot, _), adapter in self.adapters.items():
+            if isinstance(adapter, Announcing) and self.settings.bot(bot).mind == values["mind"]:
+                adapter.announce(event, shown)
 
     async def _activate(self, mind: str) -> None:
         try:

@@ -103,7 +103,7 @@ def _lora_line(version: LoraVersion, active: str) -> LoraLine:
 def _line(entry: LogEntry) -> LogLine:
     return LogLine(
         role=entry.role,
-        text=entry.text,
+        text=entry.candidates[(entry.kept or 1) - 1] if entry.candidates else entry.text,
         at=entry.at,
         exchange=entry.exchange,
         candidates=entry.candidates,

@@ -10,9 +10,9 @@ from intents import Intent, dressed, load_intents, load_skills, manner_of
 from pools import SLOTS, Pools
 
 DEFAULT_BOT = {"zh": "小夜", "en": "Nightschool"}
-SYSTEM_SHARE, MIXED_SHARE, SWITCH_SHARE, MEMORY_SHARE = 0.6, 0.2, 0.5, 0.25
+SYSTEM_SHARE, MIXED_SHARE, SWITCH_SHARE, MEMORY_SHARE = 0.6, 0.2, 0.5, 0.35
 TURN_WEIGHTS = {1: 34, 2: 20, 3: 16, 4: 11, 5: 8, 6: 6, 8: 3, 12: 2}
-KIND_WEIGHTS = {"intent": 74, "fallback": 7, "tell": 5, "recall": 3, "quote": 3, "repeat": 3, "small_talk": 2, "bot_name": 3}
+KIND_WEIGHTS = {"intent": 70, "fallback": 6, "tell": 6, "recall": 4, "quote": 5, "repeat": 3, "small_talk": 2, "bot_name": 4}
 LONGEST_QUOTE = {"zh": 12, "en": 32}
 
 

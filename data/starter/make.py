@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase  # noqa: E402
+from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
 import measure  # noqa: E402
 from chats import Chats  # noqa: E402
@@ -148,6 +149,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
+    disable_progress_bar()
     torch.set_num_threads(1)
     torch.manual_seed(given.seed)
     rng, chats = random.Random(given.seed), Chats()

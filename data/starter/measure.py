@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from chats import Chats
+from chats import DEFAULT_BOT, Chats
 from check import MANNERS
 from intents import holds_one_of, manner_of
 
 LONGEST_REPLY, BATCH = 64, 96
-MEMORY_KINDS = {"recall": 4, "untold": 0, "quote": 2, "repeat": 1, "bot_name": 2, "fallback": 1}
+MEMORY_KINDS = {"recall": 4, "quote": 2, "repeat": 1, "bot_name": 2, "fallback": 1}
 Messages = list[dict[str, str]]
 
 
@@ -65,17 +65,11 @@ def canaries(chats: Chats) -> list[dict]:
         if name.startswith("recall_"):
             rows += [row(ask, chats.skills["untold", language].keys, language, "untold") for ask in asks]
         if name == "bot_name":
-            rows += [row(ask, (default_bot(language),), language, name) for ask in asks]
+            rows += [row(ask, (DEFAULT_BOT[language],), language, name) for ask in asks]
     for language, pools in chats.pools.items():
         keys = chats.skills["fallback", language].keys
         rows += [row(ask, keys, language, "fallback") for ask in pools.of["unknown"] if "{" not in ask]
     return rows
-
-
-def default_bot(language: str) -> str:
-    from chats import DEFAULT_BOT
-
-    return DEFAULT_BOT[language]
 
 
 def row(ask: str, keys: tuple[str, ...], language: str, intent: str) -> dict:
@@ -120,7 +114,7 @@ def manner_shares(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 def memory(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chats: Chats, count: int) -> tuple[dict, list[str]]:
     """Return greedy accuracy on chats drawn anew whose last turn needs an earlier one, by kind."""
     rng = random.Random(20261122)
-    drawn = [chats.draw(rng, {kind: weight for kind, weight in MEMORY_KINDS.items() if weight}) for _ in range(count)]
+    drawn = [chats.draw(rng, MEMORY_KINDS) for _ in range(count)]
     made = answers(network, tokenizer, [chat.messages()[:-1] for chat in drawn])
     hits, wrong = defaultdict(list), []
     for chat, answer in zip(drawn, made, strict=True):

@@ -20,7 +20,9 @@ def chat_log(c: Connection, place: Place, limit: int, now: float | None) -> list
     lines = [*_user_lines(c, place, limit), *_bot_lines(c, place, limit)]
     lines.sort(key=lambda line: line[0])
     return [
-        LogEntry("user", row.payload.get("text", ""), row.at, id=row.external_id) if by_user else _bot_entry(c, row, now)
+        LogEntry("user", row.payload.get("text", ""), row.at, id=row.external_id)
+        if by_user
+        else _bot_entry(c, row, now)
         for _, by_user, row in lines[-limit:]
     ]
 
@@ -66,6 +68,7 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
         correction=correction,
         lora=shown.candidates[0].lora if shown.candidates else None,
         id=row.id,
+        kept=shown.kept,
     )
 
 

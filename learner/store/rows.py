@@ -136,7 +136,7 @@ class LogEntry:
 
     A user line has only `text`; a reply has its exchange, its candidates (two: an offer), the
     offer's state and the newest feedback of the asking person ("" if none). `id` is the inbound
-    message's external id on a user's line, the outbox id on the bot's.
+    message's external id on a user's line, the outbox id on the bot's. `kept` is as ExchangeView's.
     """
 
     role: Literal["user", "assistant", "notice"]
@@ -149,6 +149,7 @@ class LogEntry:
     correction: str = ""
     lora: str | None = None
     id: str = ""
+    kept: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from learner.training.model import ChatRenderer, ModelSource, Weights
 
 log = logging.getLogger(__name__)
 
+BASELINE_SHARE = 0.15  # of the time that training takes, for measuring the anchor before it
 OnProgress = Callable[[Any, float, str], None]
 
 
@@ -116,7 +117,7 @@ class Night:
         reasons = self._too_few()
         if reasons:
             return Outcome(self.anchor, 0.0, (), None, counts, tuple(reasons))
-        self.progress("gate", -1, "measuring the anchor")
+        self.progress("train", 0.0, "measuring the anchor")
         base = evaluation.baselines(self.judge, self.anchor, self.champion)
         pick, tried = self._climbed(base)
         self.progress("gate", 0.3, "judging")
@@ -144,12 +145,17 @@ class Night:
         model.restore(self.model, self.anchor)
         reference = preferences.reference_logps(self.model, self.examples.train, self.judge.pad)
         rates = recipe.ladder(self.parameters)
+        tried: list[float] = []
+
+        def on_step(share: float) -> None:
+            done = BASELINE_SHARE + (1 - BASELINE_SHARE) * (len(tried) - 1 + share) / len(rates)
+            self.progress("train", done, f"learning rate {tried[-1]:g}")
 
         def try_rate(rate: float) -> Tried:
+            tried.append(rate)
             trained = preferences.train(
                 self.model, self.renderer.tokenizer, self.examples.train, reference, self.anchor, recipe,
-                preferences.Rung(rate, self.request.seed), self.scratch,
-                lambda share: self.progress("train", share, f"learning rate {rate:g}"),
+                preferences.Rung(rate, self.request.seed), self.scratch, on_step,
             )  # fmt: skip
             canary = self.judge.canary(trained.weights)
             holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)

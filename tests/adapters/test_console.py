@@ -38,7 +38,9 @@ def terminal() -> Iterator[tuple[int, TextIO]]:
     stream.close()
 
 
-async def talk(terminal: tuple[int, TextIO], typed: bytes, reply: Reply, streamed: str = "") -> tuple[list[Inbound], str]:
+async def talk(
+    terminal: tuple[int, TextIO], typed: bytes, reply: Reply, streamed: str = ""
+) -> tuple[list[Inbound], str]:
     """Type `typed` to a console whose every message gets `reply`."""
     person, stream = terminal
     printed, arrived, left = io.StringIO(), list[Inbound](), asyncio.Event()

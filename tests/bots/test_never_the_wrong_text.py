@@ -184,9 +184,7 @@ class Trial:
         standing: dict[tuple[str, str], Feedback] = {}
         for one in await self.app.database(self.app.store.feedback, "default"):
             standing[one.exchange, one.teacher.removeprefix("memory:")] = one
-        stored = {
-            key: (one.kind, one.value, one.correction) for key, one in standing.items() if one.kind != "retract"
-        }
+        stored = {key: (one.kind, one.value, one.correction) for key, one in standing.items() if one.kind != "retract"}
         assert stored == self.model.given
         await self.check_records()
 

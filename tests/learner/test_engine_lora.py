@@ -48,7 +48,9 @@ def test_replies_equal_pefts(forward: str, targets: tuple[str, ...]) -> None:
             ids, candidate = out.request.prompt_ids, out.candidates[0]
             assert candidate.lora == "0001"
             assert candidate.token_ids == generated(peft_model(path), ids)
-            assert candidate.logprobs == pytest.approx(forced_logprobs(peft_model(path), ids, candidate.token_ids), abs=1e-3)
+            assert candidate.logprobs == pytest.approx(
+                forced_logprobs(peft_model(path), ids, candidate.token_ids), abs=1e-3
+            )
 
     run(main)
 
@@ -174,12 +176,14 @@ BREAK = {
     "there is no LoRA in": shutil.rmtree,
     "trained on the base 0123": lambda p: _edit(p, "nightschool.json", base="0123"),
     "says rank 8 where adapter_config.json says 4": lambda p: _edit(p, "adapter_config.json", r=4),
-    r"expected \(\(4, 64\)": lambda p: (_edit(p, "adapter_config.json", r=4), _edit(p, "nightschool.json", rank=4)),
+    r"expected \(\(4, 128\)": lambda p: (_edit(p, "adapter_config.json", r=4), _edit(p, "nightschool.json", rank=4)),
     "use_dora = True": lambda p: _edit(p, "adapter_config.json", use_dora=True),
-    r"layers.1.self_attn.q_proj has A and B of": lambda p: _tensors(p, lambda t: t.update({KEY: t[KEY][:, :-1].clone()})),
+    r"layers.1.self_attn.q_proj has A and B of": lambda p: _tensors(
+        p, lambda t: t.update({KEY: t[KEY][:, :-1].clone()})
+    ),
     "not finite": lambda p: _tensors(p, lambda t: t[KEY].__setitem__((0, 0), float("nan"))),
     "lacks the LoRA of model.layers.1.self_attn.q_proj": lambda p: _tensors(p, lambda t: t.pop(KEY)),
-    "no such linear layer": lambda p: _tensors(p, lambda t: t.update({KEY.replace("1", "9"): t[KEY]})),
+    "no such linear layer": lambda p: _tensors(p, lambda t: t.update({KEY.replace("1", "9"): t[KEY].clone()})),
     "different target_modules": lambda p: _edit(p, "nightschool.json", target_modules=["q_proj"]),
 }
 
@@ -202,7 +206,9 @@ def test_a_lora_that_does_not_fit_is_refused_and_the_old_one_stays(message: str)
 
 def test_a_lora_for_another_base_is_refused() -> None:
     path = lora("0001")
-    write_card(path, folder("qwen3", seed=7), 8, 16, json.loads((path / "nightschool.json").read_text())["target_modules"])
+    write_card(
+        path, folder("qwen3", seed=7), 8, 16, json.loads((path / "nightschool.json").read_text())["target_modules"]
+    )
 
     async def main() -> None:
         async with engine() as running:

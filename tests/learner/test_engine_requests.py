@@ -57,7 +57,7 @@ def test_an_end_token_and_a_stop_string_end_a_reply() -> None:
 def test_a_cancelled_request_leaves_the_others_as_they_are() -> None:
     async def main() -> None:
         async with engine() as running:
-            doomed, _ = await streaming(running, sampled(1, 900), sampled(2, 900), chat="c")
+            doomed, _ = await streaming(running, greedy(900), greedy(900), chat="c")
             other = asyncio.create_task(running.generate(asking(prompt(33), greedy(40))))
             await asyncio.sleep(0.05)
             doomed.cancel()
@@ -74,7 +74,8 @@ def test_a_cancelled_request_leaves_the_others_as_they_are() -> None:
 def test_a_time_out_returns_what_there_is() -> None:
     async def main() -> None:
         async with engine(max_batch=2) as running:
-            long = asyncio.create_task(running.generate(asking(prompt(20), sampled(1, 900), sampled(2, 900), timeout=0.5)))
+            long = asyncio.create_task(running.generate(asking(prompt(20), greedy(900), greedy(900), timeout=0.5)))
+            await asyncio.sleep(0)
             waiting = await running.generate(asking(prompt(20), timeout=0.05))
             out = await long
         assert [c.finish for c in out.candidates] == ["timeout", "timeout"]
@@ -103,7 +104,13 @@ def test_what_cannot_be_generated_is_refused() -> None:
             with pytest.raises(PromptTooLong, match="1000 prompt tokens and 25 new ones exceed"):
                 await running.generate(asking(prompt(1000), greedy(25)))
             assert await running.generate(asking(prompt(1000), greedy(24)))
-            for bad in (asking(()), asking((5, 259)), asking((-1,)), asking((5,), greedy(0)), asking((5,), *[greedy()] * 9)):
+            for bad in (
+                asking(()),
+                asking((5, 259)),
+                asking((-1,)),
+                asking((5,), greedy(0)),
+                asking((5,), *[greedy()] * 9),
+            ):
                 with pytest.raises(EngineError):
                     await running.generate(bad)
 

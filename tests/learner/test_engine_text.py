@@ -56,5 +56,5 @@ def test_a_stop_string_ends_the_text_and_no_part_of_it_shows(text: str, stop: li
     found = [end for s in stop if (at := text.find(s)) >= 0 for end in [at + len(s)]]
     assert stream.stopped == bool(found)
     # The stop string that is complete first ends the text; where two are, the one that began first.
-    cut = min((at for s in stop if 0 <= (at := text.find(s)) and at + len(s) == min(found)), default=len(text))
+    cut = min((at for s in stop if (at := text.find(s)) >= 0 and at + len(s) == min(found)), default=len(text))
     assert shown == stream.text == text[:cut]

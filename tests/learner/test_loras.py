@@ -17,6 +17,7 @@ from training_samples import FakeLora
 
 from learner import loras
 from learner.loras import LoraError, LoraMissing, LoraRetired, LoraUnfit, Shape
+
 FITS = Shape("base-fingerprint", 4, 8, ("q_proj",))
 
 

@@ -35,7 +35,9 @@ GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_held_out=2)
 def test_pair_loss_is_dpo_and_bounds_the_margin_it_asks_for() -> None:
     zero = torch.zeros(1)
     assert losses.pair_loss(zero, zero, 0.1, 0.1).item() == pytest.approx(math.log(2))
-    assert losses.pair_loss(torch.tensor([20.0]), zero, 0.1, 0.0).item() == pytest.approx(-math.log(1 / (1 + math.exp(-2))))
+    assert losses.pair_loss(torch.tensor([20.0]), zero, 0.1, 0.0).item() == pytest.approx(
+        -math.log(1 / (1 + math.exp(-2)))
+    )
     wanted = torch.tensor([math.log(9) / 0.1], requires_grad=True)
     losses.pair_loss(wanted, zero, 0.1, 0.1).sum().backward()
     assert wanted.grad is not None

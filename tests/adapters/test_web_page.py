@@ -3,125 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
+from adapters.web.backend import LogLine
+from adapters.web.fake import FakeBot, serve
+from tests.browsers import MARKS, Page, new_browser
 
-from adapters.web.backend import LogLine  # noqa: E402
-from adapters.web.fake import FakeBot, serve  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-SHOTS = os.environ.get("NIGHTSCHOOL_SHOTS")
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and its driver"),
-    # selenium leaves sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@dataclass
-class Page:
-    """A browser on the page of a bot, and what a person does with it."""
-
-    browser: Any
-    bot: FakeBot
-    address: str
-
-    def open(self, width: int = 1100, height: int = 800) -> None:
-        self.browser.set_window_size(width, height)
-        self.browser.get(self.address)
-        self.wait(lambda: self.text("#name") == "Lamplight" and self.count("#offline[hidden]"))
-
-    def all(self, css: str) -> list[Any]:
-        return self.browser.find_elements(By.CSS_SELECTOR, css)
-
-    def count(self, css: str) -> int:
-        return len(self.all(css))
-
-    def texts(self, css: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map((x) => x.textContent)"
-        return self.browser.execute_script(script, css)
-
-    def text(self, css: str) -> str:
-        return "|".join(self.texts(css))
-
-    def wait(self, true: Callable[[], Any], seconds: float = 10) -> None:
-        end = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < end, f"not seen in time; the page says: {self.text('#log')}"
-            time.sleep(0.03)
-
-    def say(self, text: str) -> None:
-        self.all("#text")[0].send_keys(text, Keys.ENTER)
-
-    def click(self, css: str) -> None:
-        self.wait(lambda: self._clicked(f"{css}:not(:disabled):not([aria-disabled])"))
-
-    def _clicked(self, css: str) -> bool:
-        try:
-            found = self.all(css)
-            if found:
-                found[-1].click()
-        except StaleElementReferenceException:  # drawn anew in between
-            return False
-        return bool(found)
-
-    def offer(self) -> None:
-        """Ask for two replies and wait until both are there."""
-        self.say("two")
-        self.wait(lambda: self.count(".offer.open .card.pickable") == 2)
-
-    def shot(self, name: str) -> None:
-        if SHOTS:
-            time.sleep(0.4)  # transitions
-            Path(SHOTS).mkdir(exist_ok=True)
-            self.browser.save_screenshot(f"{SHOTS}/{name}.png")
-
-    def media(self, **features: str) -> None:
-        told = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
-
-    def phone(self) -> None:
-        size = {"width": 390, "height": 780, "deviceScaleFactor": 2, "mobile": True}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def new_browser(folder: Path, language: str) -> Any:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS, f"--user-data-dir={folder}", f"--accept-lang={language}"]:
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": language})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(DRIVER))
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ async def test_control_calls_explain_what_they_can_not_do(running: Running, name
 
     async with running() as app:
         client = ControlClient(app.settings.data_dir)
-        with pytest.raises(ControlError, match="0042|nothing to roll back"):
+        with pytest.raises(ControlError, match=r"0042|nothing to roll back"):
             await asyncio.to_thread(client.call, name, version="0042")
         stranger = ControlClient(app.settings.data_dir)
         object.__setattr__(stranger, "_key", type(stranger._key)(stranger._key.port, "wrong"))

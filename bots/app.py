@@ -125,8 +125,8 @@ class App:
         self.engines = engines or {bot.mind: build_engine(settings) for bot in settings.bots}
         self.nights = Nights(settings, self.store, self.database, self.engines, self.announce)
         self.versions = Versions(settings, self.store, self.database, self.nights)
-        self.summaries = Summaries(settings, self.nights, self.engines)
         self.outbox = Outbox(self.store, self.database)
+        self.summaries = Summaries(settings, self.nights, self.engines, self.outbox.post)
         self.inbox = Inbox(self.store, self.database, self.outbox.deliver, clock)
         self.claim_code = ClaimCode(new_code())
         self.adapters: dict[tuple[str, str], PlatformAdapter] = {}

@@ -11,15 +11,15 @@ from bots.call import Call
 from bots.database import Database
 from bots.inbox import draft_of
 from bots.intent import Command
-from learner.store.rows import NewFeedback
+from learner.store.rows import NewFeedback, Place
 from learner.store.store import Store
 
 
 class Nights(Protocol):
     """What commands need of the nightly runs: start one, and tell how things stand."""
 
-    async def begin(self, mind: str) -> str | None:
-        """Start a run; a sentence when it can't."""
+    async def begin(self, mind: str, asked_in: Place) -> str | None:
+        """Start a run and tell the chat how it ended; a sentence when it can't start."""
         ...
 
     async def summary(self, mind: str) -> dict[str, object]:
@@ -79,5 +79,5 @@ class Commands:
     async def _learn(self, call: Call, _argument: str) -> Reply:
         if not call.known.owner:
             return call.notice("owner_only")
-        refusal = await self._nights.begin(self._mind)
+        refusal = await self._nights.begin(self._mind, call.place)
         return call.words(refusal) if refusal else call.notice("night_started")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -192,6 +193,12 @@ class Outbox:
     async def deliver(self, row: InboxRow) -> None:
         """Put the replies to `row` in their chat's line."""
         self.queue(await self._database(self._store.outbox, row.id))
+
+    async def post(self, mind: str, place: Place, text: str) -> None:
+        """Send `text` to a chat that did not ask for it just now."""
+        draft = draft_of(Reply(uuid.uuid4().hex, place.chat, text), place)
+        await self._database(self._store.post, mind, [draft], time.time())
+        self.queue([OutboxRow(draft, None, "pending", 0, ())])
 
     async def resume(self) -> int:
         """Queue what an earlier process did not get sent; how many there were."""

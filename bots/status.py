@@ -5,7 +5,8 @@ Knows nothing of how nights or engines work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bots.nights import NightResult, Nights
@@ -13,26 +14,39 @@ from bots.phrases import phrases
 from bots.settings import Settings
 from learner.engine.base import Engine
 from learner.loras import BASE
+from learner.store.rows import Place
+
+Tell = Callable[[str, Place, str], Awaitable[None]]
 
 
 class Summaries:
     """Says how minds stand, and starts their nights for those who ask in words."""
 
-    def __init__(self, settings: Settings, nights: Nights, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, settings: Settings, nights: Nights, engines: Mapping[str, Engine], tell: Tell) -> None:
         self._settings = settings
         self._nights = nights
         self._engines = engines
+        self._tell = tell
         self._phrases = phrases(settings.language)
+        self._waiting: set[asyncio.Task[None]] = set()
 
-    async def begin(self, mind: str) -> str | None:
-        """Start a night; a sentence when it can't be."""
+    async def begin(self, mind: str, asked_in: Place | None = None) -> str | None:
+        """Start a night, whose end the chat `asked_in` is told; a sentence when it can't be."""
         if self._nights.is_running(mind):
             return self._phrases.say("night_running")
         have, need = await self._nights.count(mind), self._settings.learner.min_records
         if have < need:
             return self._phrases.say("night_few", have=have, need=need)
-        self._nights.start(mind)
+        night = self._nights.start(mind)
+        if asked_in is not None:
+            task = asyncio.create_task(self._tell_end(mind, asked_in, night))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
         return None
+
+    async def _tell_end(self, mind: str, place: Place, night: asyncio.Task[NightResult]) -> None:
+        result = await asyncio.shield(night)
+        await self._tell(mind, place, self.sentence(result))
 
     async def summary(self, mind: str) -> dict[str, object]:
         """The values of the status sentence."""
@@ -48,13 +62,14 @@ class Summaries:
         if run is None:
             return ""
         reasons = tuple(run.verdict.get("reasons", ()))
-        records = run.verdict.get("records", {})
         result = NightResult(mind, run.state, 0, run.number, f"{run.number:04d}", reasons, run.verdict)
-        return self.sentence(result, records.get("pairs", "?"), records.get("ratings", "?"))
+        return self.sentence(result)
 
-    def sentence(self, result: NightResult, pairs: object = "?", ratings: object = "?") -> str:
+    def sentence(self, result: NightResult) -> str:
         """What the owner is told of a night."""
         say = self._phrases.say
+        records = result.verdict.get("records", {})
+        pairs, ratings = records.get("pairs", 0), records.get("ratings", 0)
         stays = self._nights.active(result.mind)
         reasons = "; ".join(result.reasons)
         match result.state:

@@ -52,6 +52,7 @@ class LoadedModel:
     end_ids: frozenset[int]
     context_length: int
     device: str
+    threads: int
 
 
 def load(settings: LocalSettings) -> LoadedModel:
@@ -66,6 +67,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     speaking = Speaking()
     linears = install(model, speaking)
     text = ChatText.load(folder)
+    threads = torch.get_num_threads()
     return LoadedModel(
         decoder=_decoder(model, layout, settings),
         layout=layout,
@@ -76,6 +78,7 @@ def load(settings: LocalSettings) -> LoadedModel:
         end_ids=_end_ids(model, text),
         context_length=_context_length(model, settings),
         device=f"{device.type} {str(layout.dtype).removeprefix('torch.')}",
+        threads=threads,
     )
 
 

@@ -62,6 +62,11 @@ class Store:
         with self._database.write() as c:
             mail.answer(c, inbox_id, replies)
 
+    def post(self, mind: str, replies: Sequence[OutboxDraft], at: float) -> None:
+        """Store what is to be sent without having been asked for."""
+        with self._database.write() as c:
+            mail.add_replies(c, mind, None, replies, at)
+
     def outbox(self, inbox_id: int) -> list[OutboxRow]:
         """The replies to one arrival, in order."""
         with self._database.read() as c:

@@ -85,6 +85,24 @@ async def test_a_second_start_joins_the_running_night(running: Running) -> None:
         await first
 
 
+async def test_who_asked_for_a_lesson_is_told_its_end(running: Running) -> None:
+    async with running(learner=LEARNER, ask_rate=1.0) as app:
+        await teach(app)
+        platform = app.adapters["tester", "memory"]
+        (refusal,) = await platform.say("c", "p", "/learn")
+        assert "Only the owner" in refusal.text
+        await platform.say("c", "p", f"/claim {app.claim_code.value}")
+        (begun,) = await platform.say("c", "p", "/learn")
+        assert "Off to night school" in begun.text
+        (await lesson_process()).kill()
+        for _ in range(200):
+            if "cut short" in platform.sent[-1].text:
+                break
+            await asyncio.sleep(0.05)
+        assert "cut short" in platform.sent[-1].text
+        assert platform.sent[-1].chat == "c"
+
+
 async def test_a_crash_of_the_parent_is_caught_up_with(running: Running, tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(data_dir=data) as app:

@@ -12,16 +12,13 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import filelock
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from adapters import registry
@@ -34,75 +31,20 @@ from bots.database import Database
 from bots.inbox import Inbox, Outbox
 from bots.nights import Nights
 from bots.page import PageBackend, night_state
+from bots.parts import Announcing, Served, build_engine, lock
 from bots.persona import Persona
 from bots.phrases import phrases
-from bots.router import BotProfile, Router
+from bots.router import Router
 from bots.server import Server, dispatch
 from bots.settings import BotSettings, Settings
 from bots.status import Summaries
+from bots.talk import BotProfile, Talk
 from bots.versions import Versions
 from learner.engine.base import Engine, EngineError, Sampling
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
 POINTER_EVERY = 2.0  # seconds between looks at the active pointer
-
-
-@runtime_checkable
-class Announcing(Protocol):
-    """An adapter that shows what happens beside the conversation."""
-
-    def announce(self, event: str, data: Mapping[str, object]) -> None: ...
-
-
-@runtime_checkable
-class Served(Protocol):
-    """An adapter that is reached by HTTP: its routes, and the guard before them."""
-
-    def routes(self) -> list[BaseRoute]: ...
-
-    def guard(self, app: ASGIApp) -> ASGIApp: ...
-
-
-class AlreadyRunning(Exception):
-    """Another process has the data folder."""
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(f"a bot already runs on {data_dir}; stop it, or use another data_dir in config.toml")
-
-
-def lock(data_dir: Path) -> filelock.BaseFileLock:
-    """Hold `data_dir` for this process. Raises AlreadyRunning."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(data_dir / "nightschool.lock")
-    try:
-        held.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise AlreadyRunning(data_dir) from error
-    return held
-
-
-def build_engine(settings: Settings) -> Engine:
-    """The engine that `[model]` asks for."""
-    model = settings.model
-    if model.engine == "scripted":
-        from learner.engine.scripted import ScriptedEngine
-
-        return ScriptedEngine()
-    from learner.engine.local import LocalEngine, LocalSettings
-
-    return LocalEngine(
-        LocalSettings(
-            model=model.name,
-            device=model.device,
-            dtype=model.dtype,
-            quantisation=model.quantisation,
-            max_batch=model.max_batch,
-            max_queue=model.max_queue,
-            kv_cache_bytes=model.kv_cache_mb * 2**20,
-            threads=model.threads,
-        )
-    )
 
 
 class App:
@@ -195,23 +137,23 @@ class App:
         rules = OfferRules(settings.ask_rate_of(bot), offers.max_per_hour, offers.expire_minutes * 60)
         arena = Arena(rules, self.store, self.database, self._rng)
         commands = Commands(bot.mind, access, self.summaries, self.store, self.database)
-        router = Router(
+        talk = Talk(
             self._profile(bot),
             self.engines[bot.mind],
             arena,
-            access,
-            commands,
             self.store,
             self.database,
             new_id=lambda: uuid.uuid4().hex,
             new_seed=lambda: self._rng.getrandbits(32),
             clock=self._clock,
         )
+        own_words = phrases(self.settings.language)
+        router = Router(own_words, talk, arena, access, commands, self.store, self.database)
         self.inbox.serve(bot.name, router.handle)
         for name in bot.adapters:
             adapter = self._adapter(name, bot)
             self.adapters[bot.name, name] = adapter
-            router.serve(adapter)
+            talk.serve(adapter)
             self.outbox.serve(bot.name, adapter)
             self._tasks.append(asyncio.create_task(adapter.run(self._receive(bot, adapter))))
 

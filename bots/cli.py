@@ -20,6 +20,7 @@ from typing import Any
 
 from bots import app as application
 from bots.control import ControlClient, ControlError
+from bots.parts import AlreadyRunning, lock
 from bots.server import PortInUse
 from bots.settings import Settings, SettingsError, load
 from learner.engine.base import ModelUnusable
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ControlError,
         PortInUse,
         ModelUnusable,
-        application.AlreadyRunning,
+        AlreadyRunning,
         LoraError,
         OSError,
     ) as error:
@@ -128,8 +129,8 @@ async def _talk(settings: Settings) -> int:
 def reach(settings: Settings) -> Iterator[Callable[..., dict[str, Any]]]:
     """A way to make control calls: to the bot that runs, or to the parts themselves when none does."""
     try:
-        held = application.lock(settings.data_dir)
-    except application.AlreadyRunning:
+        held = lock(settings.data_dir)
+    except AlreadyRunning:
         yield ControlClient(settings.data_dir).call
         return
     try:

@@ -60,6 +60,7 @@ def save(network: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: 
     tokenizer.save_pretrained(building, save_jinja_files=False)
     folder.mkdir(parents=True, exist_ok=True)
     for file in building.iterdir():
+        file.chmod(0o644)
         os.replace(file, folder / file.name)
     shutil.rmtree(building)
 

@@ -25,9 +25,16 @@ def add(c: Connection, mind: str, place: Place, turn: Turn) -> None:
     c.execute(insert(turns).values(values))
 
 
-def newest(c: Connection, place: Place, limit: int) -> list[Turn]:
-    """The newest `limit` turns since the last reset, oldest first."""
-    query = select(turns).where(_current(c, place)).order_by(turns.c.id.desc()).limit(limit)
+def newest(c: Connection, place: Place, limit: int, block: int = 1) -> list[Turn]:
+    """The newest `limit` turns since the last reset (up to `block` - 1 more), oldest first.
+
+    The oldest one's number in the chat is a multiple of `block`, so that it stays the oldest, and a
+    prompt's prefix the same, while the next ones come.
+    """
+    current = _current(c, place)
+    count = c.execute(select(func.count()).select_from(turns).where(current)).scalar_one()
+    wanted = limit + (count - limit) % block if count > limit else count
+    query = select(turns).where(current).order_by(turns.c.id.desc()).limit(wanted)
     return [_turn(row) for row in reversed(c.execute(query).all())]
 
 

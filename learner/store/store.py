@@ -89,10 +89,10 @@ class Store:
 
     # The conversation
 
-    def history(self, place: Place, limit: int) -> list[Turn]:
-        """The newest `limit` turns since the last reset, oldest first."""
+    def history(self, place: Place, limit: int, block: int = 1) -> list[Turn]:
+        """The newest `limit` turns since the last reset, oldest first; cut at a multiple of `block`."""
         with self._database.read() as c:
-            return history.newest(c, place, limit)
+            return history.newest(c, place, limit, block)
 
     def reset(self, place: Place, at: float) -> None:
         """History starts anew from here; nothing is deleted."""

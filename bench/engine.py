@@ -73,6 +73,12 @@ class StepClock:
         scheduler._batch.step, scheduler.activate = timed_step, timed_activate
         return clock
 
+    async def after(self, steps: int) -> None:
+        """Wait until so many more steps have ended."""
+        until = len(self.steps) + steps
+        while len(self.steps) < until:  # noqa: ASYNC110 - the steps are another thread's
+            await asyncio.sleep(0.001)
+
     @property
     def step(self) -> float:
         """The median step in seconds, of those without a swap."""
@@ -138,9 +144,7 @@ class Shape:
             )
         return tuple(out[0, len(prompt) :].tolist()), time.perf_counter() - start
 
-    def request(
-        self, prompt: Sequence[int], tokens: int, count: int = 1, chat: str | None = None
-    ) -> GenerateRequest:
+    def request(self, prompt: Sequence[int], tokens: int, count: int = 1, chat: str | None = None) -> GenerateRequest:
         """Greedy candidates."""
         spec = CandidateSpec(Sampling(temperature=0.0, max_tokens=tokens), 0)
         return GenerateRequest(tuple(prompt), (spec,) * count, chat, timeout=3600.0)
@@ -186,9 +190,7 @@ class Shape:
         chats = [asyncio.create_task(self._chat_until(chatting)) for _ in range(2)]
         for swap in range(swaps):
             await self.engine.swap_lora(folders[swap % 2])
-            behind = len(clock.steps)
-            while len(clock.steps) < behind + 2:
-                await asyncio.sleep(0.001)
+            await clock.after(2)
         chatting.set()
         await asyncio.gather(*chats)
         await self.engine.swap_lora(None)
@@ -239,7 +241,8 @@ async def measure(shape: Shape, options: argparse.Namespace) -> dict[str, Any]:
             seconds = await work()
             if repeat >= 0:
                 found[name].append(seconds)
-            print(f"  {shape.name} {repeat} {name}: " + ", ".join(f"{k} {v:.4f} s" for k, v in seconds.items()), flush=True)
+            figures = ", ".join(f"{key} {value:.4f} s" for key, value in seconds.items())
+            print(f"  {shape.name} {repeat} {name}: {figures}", flush=True)
     stall = await shape.stall(options.swaps if shape.name == "starter" else max(20, options.swaps // 10))
     print(f"  {shape.name} step {1000 * stall['step']:.2f} ms", flush=True)
     await shape.engine.close()

@@ -22,20 +22,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.engine import STARTER, StepClock, percentile  # noqa: E402
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
-import torch  # noqa: E402  isort:skip
-from peft import PeftModel  # noqa: E402
-from transformers import AutoModelForCausalLM  # noqa: E402
-from transformers.utils import logging as transformers_logging  # noqa: E402
-
-from learner.engine.base import Candidate, CandidateSpec, ChatMessage, EngineError, GenerateRequest, Sampling  # noqa: E402
-from learner.engine.local import LocalEngine, LocalSettings  # noqa: E402
-from learner.engine.random_model import write_lora  # noqa: E402
+from bench.engine import STARTER, StepClock, percentile
+from learner.engine.base import Candidate, CandidateSpec, ChatMessage, EngineError, GenerateRequest, Sampling
+from learner.engine.local import LocalEngine, LocalSettings
+from learner.engine.random_model import write_lora
 
 CHATS = 8
 TOLERANCE = 1e-3
-WORDS = "你好 今天 天气 怎么样 hello there how are you what do you like 吗 呢 tell me more 谢谢".split()
+WORDS = ("你好", "今天", "天气", "怎么样", "谢谢", "吗", "hello", "there", "how are you", "what", "do you like", "more")
 
 
 @dataclass
@@ -67,6 +66,11 @@ class Traffic:
             self.replies.append((prompt, out.candidates[0]))
             history.append(ChatMessage("assistant", out.candidates[0].text))
 
+    async def until(self, replies: int) -> None:
+        """Wait until so many replies were made or lost."""
+        while len(self.replies) + self.lost < replies:  # noqa: ASYNC110 - a swap may fall anywhere in a reply
+            await asyncio.sleep(0.0005)
+
 
 def _ignore(index: int, text: str) -> None:
     """Streaming is on, and nobody looks."""
@@ -80,8 +84,7 @@ async def serve(model: Path, loras: Sequence[Path], options: argparse.Namespace)
     traffic = Traffic(engine, options.replies, options.tokens, options.seed)
     chats = [asyncio.create_task(traffic.chat(str(chat))) for chat in range(CHATS)]
     for number, lora in enumerate(loras):
-        while len(traffic.replies) + traffic.lost < number * options.replies // (len(loras) + 1):
-            await asyncio.sleep(0.0005)
+        await traffic.until(number * options.replies // (len(loras) + 1))
         await engine.swap_lora(lora)
     await asyncio.gather(*chats)
     await engine.close()
@@ -137,6 +140,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
     transformers_logging.disable_progress_bar()
+    torch.set_num_threads(options.threads or 1)
     model = Path(options.model)
     with tempfile.TemporaryDirectory(prefix="bench-swap-") as scratch:
         base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -144,7 +148,8 @@ def main() -> None:
         traffic, clock = asyncio.run(serve(model, loras, options))
         fits = Judge(model, loras).fitting(traffic.replies)
     spoke = [candidate.lora for _, candidate in traffic.replies]
-    print(f"  versions that spoke: {len(set(spoke))}; replies that fit one version only: {sum(len(f) == 1 for f in fits)}")
+    alone = sum(len(fit) == 1 for fit in fits)
+    print(f"  versions that spoke: {len(set(spoke))}; replies that fit one version only: {alone}")
     result = {
         "replies": len(traffic.replies),
         "swaps": len(clock.swaps),

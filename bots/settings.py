@@ -61,11 +61,11 @@ class RecipeSettings(Frozen):
     """What a night may change of learner/training/recipe.py's defaults; None leaves them."""
 
     learning_rates: tuple[float, ...] | None = None
-    epochs: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
     beta: float | None = Field(None, gt=0)
     rank: int | None = Field(None, ge=1)
     alpha: int | None = Field(None, ge=1)
-    batch: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
 
 
 class LearnerSettings(Frozen):

@@ -12,7 +12,16 @@ from pools import SLOTS, Pools
 DEFAULT_BOT = {"zh": "小夜", "en": "Nightschool"}
 SYSTEM_SHARE, MIXED_SHARE, SWITCH_SHARE, MEMORY_SHARE = 0.6, 0.2, 0.5, 0.35
 TURN_WEIGHTS = {1: 34, 2: 20, 3: 16, 4: 11, 5: 8, 6: 6, 8: 3, 12: 2}
-KIND_WEIGHTS = {"intent": 70, "fallback": 6, "tell": 6, "recall": 4, "quote": 5, "repeat": 3, "small_talk": 2, "bot_name": 4}
+KIND_WEIGHTS = {
+    "intent": 70,
+    "fallback": 6,
+    "tell": 6,
+    "recall": 4,
+    "quote": 5,
+    "repeat": 3,
+    "small_talk": 2,
+    "bot_name": 4,
+}
 LONGEST_QUOTE = {"zh": 12, "en": 32}
 
 
@@ -53,7 +62,9 @@ class Chats:
         self.names = sorted({name for name, _ in self.intents})
         self.pools = {language: Pools(language) for language in LANGUAGES}
         written = {ask.lower() for intent in self.intents.values() for ask in intent.asks}
-        self.asks = {key: [ask for ask in skill.asks if ask.lower() not in written] for key, skill in self.skills.items()}
+        self.asks = {
+            key: [ask for ask in skill.asks if ask.lower() not in written] for key, skill in self.skills.items()
+        }
 
     def draw(self, rng: random.Random, kinds: dict[str, int] | None = None) -> Chat:
         """Return one chat; with `kinds`, its last turn is one of these."""

@@ -50,8 +50,12 @@ def say(text: str, *values: object) -> None:
 
 def tokenizer_texts(chats: Chats, rng: random.Random) -> list[str]:
     """Every written line, and enough drawn chats to meet the names, lead-ins and openers."""
-    written = [text for i in chats.intents.values() for text in (*i.asks, *(r for rs in i.replies.values() for r in rs))]
-    openers = [o for parts in manners().values() for part in parts.values() for o in (*part["openers"], *part["closers"])]
+    written = [
+        text for i in chats.intents.values() for text in (*i.asks, *(r for rs in i.replies.values() for r in rs))
+    ]
+    openers = [
+        o for parts in manners().values() for part in parts.values() for o in (*part["openers"], *part["closers"])
+    ]
     drawn = [message["content"] for _ in range(3000) for message in chats.draw(rng).messages()]
     return written + openers * 20 + drawn + ["system", "user", "assistant"] * 1000
 
@@ -100,7 +104,14 @@ def train(trainer: Trainer, stream: Iterator[Batch], clock: Clock, at_checkpoint
         clock.spent += time.perf_counter() - start
         if clock.step % 100 == 0:
             mean = sum(losses[-100:]) / 100
-            say("step %d, %.0f s, %.0f %%: loss %.3f, %.0f tokens/s", clock.step, clock.spent, 100 * clock.progress, mean, seen / clock.spent)
+            say(
+                "step %d, %.0f s, %.0f %%: loss %.3f, %.0f tokens/s",
+                clock.step,
+                clock.spent,
+                100 * clock.progress,
+                mean,
+                seen / clock.spent,
+            )
         if clock.spent > next_checkpoint and clock.progress < 0.95:
             next_checkpoint += CHECKPOINT_SECONDS
             at_checkpoint(clock.step)
@@ -140,7 +151,9 @@ def shown(value: object) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=40, help="time to train for; the learning rate follows it")
-    parser.add_argument("--steps", type=int, help="train for this many steps instead: the same seed then gives the same model")
+    parser.add_argument(
+        "--steps", type=int, help="train for this many steps instead: the same seed then gives the same model"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=HERE)
@@ -162,11 +175,22 @@ def main() -> None:
     stream = batches(chats, Encoder(tokenizer), rng)
     dtype, seconds = trainer.faster_dtype([next(stream) for _ in range(given.threads)])
     trainer.use(dtype)
-    say("%d parameters, %d intents; seconds a step %s: training in %s", trainer.network.num_parameters(), len(chats.names), seconds, dtype)
+    say(
+        "%d parameters, %d intents; seconds a step %s: training in %s",
+        trainer.network.num_parameters(),
+        len(chats.names),
+        seconds,
+        dtype,
+    )
     clock = Clock(given.minutes * 60, given.steps)
     train(trainer, stream, clock, lambda step: checkpoint(trainer, tokenizer, chats, checkpoints / f"step-{step}"))
     save(trainer.network, tokenizer, given.out)
-    made_in = {"steps": clock.step, "seconds of training": round(clock.spent), "threads": given.threads, "seed": given.seed}
+    made_in = {
+        "steps": clock.step,
+        "seconds of training": round(clock.spent),
+        "threads": given.threads,
+        "seed": given.seed,
+    }
     report(given.out, chats, {**made_in, "trained in": str(dtype).removeprefix("torch.")})
 
 

@@ -90,7 +90,11 @@ def content(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: 
     made = answers(network, tokenizer, [r["prompt"] for r in rows])
     pairs = list(zip(rows, made, strict=True))
     right = [holds_one_of(answer.text, r["any_of"]) for r, answer in pairs]
-    wrong = [f"{r['intent']}: {r['prompt'][-1]['content']} -> {a.text}" for (r, a), ok in zip(pairs, right, strict=True) if not ok]
+    wrong = [
+        f"{r['intent']}: {r['prompt'][-1]['content']} -> {a.text}"
+        for (r, a), ok in zip(pairs, right, strict=True)
+        if not ok
+    ]
     figures = {
         "content": share(right),
         "language": share([language_of(answer.text) == r["language"] for r, answer in pairs]),
@@ -107,11 +111,15 @@ def manner_shares(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     counts = Counter(told[0] + told[1])
     figures = {manner: round(counts[manner] / (2 * len(rows)), 3) for manner in (*MANNERS, "mixed")}
     figures["pairs that differ in manner"] = share([a != b for a, b in zip(*told, strict=True)])
-    figures["content when sampled"] = share([holds_one_of(a.text, r["any_of"]) for r, a in zip(rows, first, strict=True)])
+    figures["content when sampled"] = share(
+        [holds_one_of(a.text, r["any_of"]) for r, a in zip(rows, first, strict=True)]
+    )
     return figures
 
 
-def memory(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chats: Chats, count: int) -> tuple[dict, list[str]]:
+def memory(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chats: Chats, count: int
+) -> tuple[dict, list[str]]:
     """Return greedy accuracy on chats drawn anew whose last turn needs an earlier one, by kind."""
     rng = random.Random(20261122)
     drawn = [chats.draw(rng, MEMORY_KINDS) for _ in range(count)]

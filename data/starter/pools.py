@@ -58,7 +58,9 @@ class Pools:
 
     def _syllables(self, rng: random.Random, count: int) -> str:
         of = self.of
-        return "".join(rng.choice(of["onsets"]) + rng.choice(of["vowels"]) for _ in range(count)) + rng.choice(of["codas"])
+        return "".join(rng.choice(of["onsets"]) + rng.choice(of["vowels"]) for _ in range(count)) + rng.choice(
+            of["codas"]
+        )
 
     def _name_zh(self, rng: random.Random) -> str:
         kind, given = rng.random(), self.of["given"]

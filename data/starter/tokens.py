@@ -77,7 +77,10 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> PreTrainedTokenizerBas
 
 def rendered(messages: list[dict[str, str]]) -> list[tuple[str, bool]]:
     """Return the chat's text in pieces, each with whether the model learns to write it."""
-    pieces = ([(f"{START}{m['role']}\n", False), (m["content"] + END, m["role"] == "assistant"), ("\n", False)] for m in messages)
+    pieces = (
+        [(f"{START}{m['role']}\n", False), (m["content"] + END, m["role"] == "assistant"), ("\n", False)]
+        for m in messages
+    )
     return list(chain.from_iterable(pieces))
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from learner.engine.jobs import Branch
 from learner.engine.kept import Tail, tail_of
 from learner.engine.kv import SPARE, KVBlock, KVLayout
-from learner.engine.linear import Group, Speaking, group_rows
 from learner.engine.loading import Decoder
+from learner.engine.lora_slots import Group, Speaking, group_rows
 from learner.engine.sampling import Plan
 
 # Buffers up to this size are kept when the last candidate leaves; larger ones are given back.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from learner.engine.kv import KVBlock
@@ -43,7 +44,7 @@ class _Layer:
     mlp: Apply
 
 
-def supports(model: nn.Module) -> bool:
+def supports(model: Any) -> bool:
     """Whether `model` is put together as this forward pass assumes, by the names of its parts."""
     inner, config = getattr(model, "model", None), getattr(model, "config", None)
     if inner is None or set(dict(inner.named_children())) != {"embed_tokens", "layers", "norm", "rotary_emb"}:
@@ -55,7 +56,7 @@ def supports(model: nn.Module) -> bool:
     return getattr(inner.rotary_emb, "rope_type", None) in TABULATED and all(map(_layer_fits, inner.layers))
 
 
-def _layer_fits(layer: nn.Module) -> bool:
+def _layer_fits(layer: Any) -> bool:
     if set(dict(layer.named_children())) != {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}:
         return False
     parts = set(dict(layer.self_attn.named_children()))
@@ -69,7 +70,7 @@ def _layer_fits(layer: nn.Module) -> bool:
 class DirectDecoder:
     """Computes the logits of the last position; keys and values go to and come from a KVBlock."""
 
-    def __init__(self, model: nn.Module, positions: int) -> None:
+    def __init__(self, model: Any, positions: int) -> None:
         inner = model.model
         attention = inner.layers[0].self_attn
         self._embed = inner.embed_tokens.forward
@@ -152,7 +153,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-def _layer(layer: nn.Module) -> _Layer:
+def _layer(layer: Any) -> _Layer:
     attention = layer.self_attn
     normed = hasattr(attention, "q_norm")
     return _Layer(
@@ -168,13 +169,13 @@ def _layer(layer: nn.Module) -> _Layer:
     )
 
 
-def _mlp(mlp: nn.Module) -> Apply:
+def _mlp(mlp: Any) -> Apply:
     if set(dict(mlp.named_children())) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return lambda x: mlp(x.unsqueeze(0)).squeeze(0)
-    gate, up, down, activation = mlp.gate_proj.forward, mlp.up_proj.forward, mlp.down_proj.forward, mlp.act_fn
+    gate, up, down, activation = mlp.gate_proj.forward, mlp.up_proj.forward, mlp.down_proj.forward, mlp.act_fn.forward
     return lambda x: down(activation(gate(x)) * up(x))
 
 
-def _norm(norm: nn.Module) -> _Norm:
+def _norm(norm: Any) -> _Norm:
     eps = getattr(norm, "variance_epsilon", None)
     return _Norm(norm.weight, float(eps if eps is not None else norm.eps))

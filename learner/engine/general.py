@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import (
     Cache,
     CacheLayerMixin,
@@ -63,7 +63,7 @@ class _BlockCache(Cache):
 class GeneralDecoder:
     """Computes the logits of the last position through the model's own forward."""
 
-    def __init__(self, model: nn.Module, layout: KVLayout) -> None:
+    def __init__(self, model: Any, layout: KVLayout) -> None:
         self._model, self._cache = model, _BlockCache(layout)
         takes = inspect.signature(model.forward).parameters
         self._extra = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
@@ -83,7 +83,7 @@ class GeneralDecoder:
         return out.logits[:, -1]
 
 
-def layout_of(model: nn.Module, device: torch.device) -> KVLayout:
+def layout_of(model: Any, device: torch.device) -> KVLayout:
     """What the model keeps per token, seen from a forward pass over two tokens."""
     cache = DynamicCache(config=model.config)
     logits = model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=device), past_key_values=cache).logits

@@ -13,7 +13,7 @@ import torch
 
 from learner.engine.base import Candidate, CandidateSpec, Finish, Generated, GenerateRequest, OnText
 from learner.engine.detokenise import Decode, TextStream
-from learner.engine.linear import LoraSlot
+from learner.engine.lora_slots import LoraSlot
 from learner.engine.sampling import Draw
 
 

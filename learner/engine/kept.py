@@ -107,7 +107,7 @@ class KeptChats:
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """How many leading tokens two sequences share."""
-    for at, (a, b) in enumerate(zip(one, other)):
+    for at, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return at
     return min(len(one), len(other))

@@ -49,8 +49,8 @@ class KVBlock:
         self.layout = layout
         self.row_capacity, self.column_capacity = rows, columns
         self.rows = self.start = self.end = 0
-        self.keys = [self._buffer(s and s.key_size, s) for s in layout.layers]
-        self.values = [self._buffer(s and s.value_size, s) for s in layout.layers]
+        self.keys = [None if s is None else self._buffer(s.heads, s.key_size) for s in layout.layers]
+        self.values = [None if s is None else self._buffer(s.heads, s.value_size) for s in layout.layers]
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +64,8 @@ class KVBlock:
         """
         end = self.end + keys.shape[2]
         all_keys, all_values = self.keys[layer], self.values[layer]
-        assert all_keys is not None and all_values is not None
+        assert all_keys is not None
+        assert all_values is not None
         all_keys[: self.rows, :, self.end : end] = keys
         all_values[: self.rows, :, self.end : end] = values
         return all_keys[: self.rows, :, self.start : end], all_values[: self.rows, :, self.start : end]
@@ -75,7 +76,8 @@ class KVBlock:
 
     def crop(self, length: int) -> None:
         """Forget all but the first `length` tokens of a block of one row."""
-        assert self.rows == 1 and self.start == 0 and length <= self.end
+        assert (self.rows, self.start) == (1, 0)
+        assert length <= self.end
         self.end = length
 
     def copy_row(self, row: int, column: int, source: KVBlock, source_row: int, start: int, length: int) -> None:
@@ -96,10 +98,8 @@ class KVBlock:
             theirs[: self.rows, :, block.start : end] = mine[: self.rows, :, self.start : self.end]
         return block
 
-    def _buffer(self, size: int | None, shape: LayerShape | None) -> Tensor | None:
-        if shape is None or size is None:
-            return None
-        dims = (self.row_capacity, shape.heads, self.column_capacity, size)
+    def _buffer(self, heads: int, size: int) -> Tensor:
+        dims = (self.row_capacity, heads, self.column_capacity, size)
         return torch.empty(dims, dtype=self.layout.dtype, device=self.layout.device)
 
     def _buffers(self) -> list[Tensor]:

@@ -6,51 +6,17 @@ so that no reply is made by two versions, and requests of several versions share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learner.engine.lora_slots import Speaking
+
 # From this many rows on, W @ x^T is faster than x @ W^T in fp32 on CPU: MKL then reads the weight
 # once instead of repacking it (3072x1024, one thread: 2.6 ms against 4.4 ms at 8 rows).
 TRANSPOSE_FROM = 4
-
-
-@dataclass(frozen=True, eq=False)
-class LoraSlot:
-    """One loaded LoRA: per linear layer (by its index) A and B, B scaled already; None where it has none."""
-
-    version: str
-    key: str
-    pairs: tuple[tuple[Tensor, Tensor] | None, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The rows of a batch that one LoRA speaks for; None for all of them."""
-
-    slot: LoraSlot
-    rows: Tensor | None = None
-
-
-@dataclass
-class Speaking:
-    """Which LoRA speaks for which rows of the forward pass that is about to run."""
-
-    groups: tuple[Group, ...] = field(default=())
-
-
-def group_rows(slots: Sequence[LoraSlot | None], device: torch.device) -> tuple[Group, ...]:
-    """Rows grouped by the LoRA that speaks for them; rows of the base are in no group."""
-    rows: dict[LoraSlot, list[int]] = {}
-    for row, slot in enumerate(slots):
-        if slot is not None:
-            rows.setdefault(slot, []).append(row)
-    if len(rows) == 1 and all(slot is not None for slot in slots):
-        return (Group(next(iter(rows))),)
-    return tuple(Group(slot, torch.tensor(of, device=device)) for slot, of in rows.items())
 
 
 class EngineLinear(nn.Module):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learner.engine.base import ModelUnusable
 from learner.engine.chat_text import ChatText
@@ -20,9 +20,10 @@ from learner.engine.direct import DirectDecoder, supports
 from learner.engine.fingerprint import fingerprint
 from learner.engine.general import GeneralDecoder, layout_of
 from learner.engine.kv import KVBlock, KVLayout, single
-from learner.engine.linear import EngineLinear, Speaking, install
+from learner.engine.linear import EngineLinear, install
 from learner.engine.local import LocalSettings
 from learner.engine.lora_files import BaseModel
+from learner.engine.lora_slots import Speaking
 from learner.engine.model_files import check, resolve
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _dtype(settings: LocalSettings) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _model(folder: Path, device: torch.device, dtype: torch.dtype, quantisation: str) -> nn.Module:
+def _model(folder: Path, device: torch.device, dtype: torch.dtype, quantisation: str) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
@@ -123,7 +124,8 @@ def _nf4(dtype: torch.dtype) -> Any:
         import bitsandbytes  # noqa: F401
     except ImportError as exc:
         raise ModelUnusable(
-            'model.quantisation is "nf4", which needs the package bitsandbytes: pip install bitsandbytes, or set it to "none"'
+            'model.quantisation is "nf4", which needs the package bitsandbytes:'
+            ' pip install bitsandbytes, or set it to "none"'
         ) from exc
     from transformers import BitsAndBytesConfig
 
@@ -135,7 +137,7 @@ def _nf4(dtype: torch.dtype) -> Any:
     )
 
 
-def _decoder(model: nn.Module, layout: KVLayout, settings: LocalSettings) -> Decoder:
+def _decoder(model: Any, layout: KVLayout, settings: LocalSettings) -> Decoder:
     general = GeneralDecoder(model, layout)
     if settings.forward == "general" or not supports(model):
         return general
@@ -154,10 +156,10 @@ def agree(one: Decoder, other: Decoder, layout: KVLayout, vocabulary: int) -> bo
     """Whether two decoders give the same logits after a prompt, after more of it, and after a token."""
     ids = (torch.arange(13, device=layout.device) * 7919 % vocabulary).unsqueeze(0)
     tolerance = 1e-3 if layout.dtype == torch.float32 else 5e-2
-    blocks = single(layout, 16), single(layout, 16)
+    pairs = ((one, single(layout, 16)), (other, single(layout, 16)))
     for start, end in ((0, 8), (8, 12), (12, 13)):
         positions = torch.arange(start, end, device=layout.device).unsqueeze(0)
-        a, b = (d.forward(ids[:, start:end], positions, k, None).float() for d, k in zip((one, other), blocks))
+        a, b = (d.forward(ids[:, start:end], positions, k, None).float() for d, k in pairs)
         if not float((a - b).abs().max()) <= tolerance * float(b.abs().max() + 1e-6):
             return False
     return True
@@ -167,12 +169,12 @@ def _sizes(linears: Mapping[str, EngineLinear]) -> dict[str, tuple[int, int]]:
     return {name: (linear.base.out_features, linear.base.in_features) for name, linear in linears.items()}  # type: ignore[misc]
 
 
-def _end_ids(model: nn.Module, text: ChatText) -> frozenset[int]:
+def _end_ids(model: Any, text: ChatText) -> frozenset[int]:
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [named]
     return frozenset(i for i in (*ids, text.end_id) if i is not None)
 
 
-def _context_length(model: nn.Module, settings: LocalSettings) -> int:
+def _context_length(model: Any, settings: LocalSettings) -> int:
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
     return min(own, settings.context_length or own)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from learner.engine.base import (
     ChatMessage,
@@ -26,8 +26,8 @@ from learner.engine.base import (
 
 if TYPE_CHECKING:
     from learner.engine.jobs import Event, Job
-    from learner.engine.linear import LoraSlot
     from learner.engine.loading import LoadedModel
+    from learner.engine.lora_slots import LoraSlot
     from learner.engine.scheduler import Scheduler
     from learner.engine.worker import Stopped, Worker
 
@@ -207,14 +207,16 @@ class LocalEngine:
         if not isinstance(events, list):
             if events.error is not None:
                 self._worker = None
-                self._error = f"the engine's thread died ({type(events.error).__name__}: {events.error}); restart the bot"
+                cause = f"{type(events.error).__name__}: {events.error}"
+                self._error = f"the engine's thread died ({cause}); restart the bot"
                 self._end_all(EngineClosed(self._error))
             return
         for event in events:
             _deliver_one(event)
 
     def _end_all(self, error: EngineClosed) -> None:
-        for future in [*(job.future for job in self._jobs), *self._asked]:
+        waiting: list[asyncio.Future[Any]] = [*(job.future for job in self._jobs), *self._asked]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
 

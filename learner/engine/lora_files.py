@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from learner.engine.base import LoraMismatch
-from learner.engine.linear import LoraSlot
+from learner.engine.lora_slots import LoraSlot
 from learner.engine.weight_files import whole
 
 CONFIG = "adapter_config.json"
@@ -86,7 +86,7 @@ def _check_card(folder: Path, card: dict[str, Any], config: dict[str, Any], base
 
 def _check_config(folder: Path, config: dict[str, Any]) -> float:
     """Refuse what this engine does not compute; returns the factor of the LoRA's output."""
-    plain = {
+    plain: dict[str, tuple[object, ...]] = {
         "peft_type": ("LORA",),
         "use_dora": (False, None),
         "bias": ("none", None),
@@ -121,9 +121,7 @@ def _read_pairs(folder: Path, base: BaseModel) -> dict[str, list[Tensor | None]]
     return pairs
 
 
-def _check_pairs(
-    folder: Path, pairs: dict[str, list[Tensor | None]], config: dict[str, Any], base: BaseModel
-) -> None:
+def _check_pairs(folder: Path, pairs: dict[str, list[Tensor | None]], config: dict[str, Any], base: BaseModel) -> None:
     rank, targets = config["r"], config["target_modules"]
     for layer in (name for name in base.linears if any(f".{name}".endswith(f".{t}") for t in targets)):
         if None in pairs.get(layer, [None]):

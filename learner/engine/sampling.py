@@ -21,7 +21,9 @@ LIKELIEST = 512
 class Draw:
     """How one candidate is drawn: its settings, its generator, and the tokens it has seen."""
 
-    def __init__(self, sampling: Sampling, seed: int, seen: Sequence[int], vocabulary: int, device: torch.device) -> None:
+    def __init__(
+        self, sampling: Sampling, seed: int, seen: Sequence[int], vocabulary: int, device: torch.device
+    ) -> None:
         self.sampling = sampling
         self._generator = torch.Generator().manual_seed(seed % 2**63)
         self.seen: Tensor | None = None

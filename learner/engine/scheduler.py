@@ -9,24 +9,22 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
-from learner.engine.base import EngineError, Finish, LoraMismatch
+from learner.engine.base import EngineError, Finish
 from learner.engine.batch import DecodeBatch
 from learner.engine.jobs import Branch, DoneEvent, Emit, FailedEvent, Job, TextEvent
 from learner.engine.kept import ChatKey, KeptChat, KeptChats
 from learner.engine.kv import single
-from learner.engine.linear import Group, LoraSlot
 from learner.engine.loading import LoadedModel
 from learner.engine.local import LocalSettings
+from learner.engine.lora_slots import Group, Loras, LoraSlot, slot_key
 from learner.engine.sampling import Plan
 
 logger = logging.getLogger(__name__)
-
-BASE_KEY = "base"
 
 # Prompts go first (a full batch is the cheapest), until a streaming reply has stood still so long.
 LONGEST_STALL = 0.25
@@ -51,36 +49,6 @@ class Trunk:
         """Where its keys and values are kept; None if nowhere."""
         chat = self.job.request.chat
         return None if chat is None else (chat, slot_key(self.slot))
-
-
-@dataclass
-class Loras:
-    """The loaded versions: the one that speaks, and others held ready."""
-
-    active: LoraSlot | None = None
-    held: dict[str, LoraSlot] = field(default_factory=dict)
-
-    def resolve(self, name: str) -> LoraSlot | None:
-        """The slot that a candidate's `lora` names. Raises LoraMismatch."""
-        if name == "active":
-            return self.active
-        if name == "base":
-            return None
-        if self.active is not None and self.active.version == name:
-            return self.active
-        if name not in self.held:
-            loaded = sorted({*self.held, *([self.active.version] if self.active else [])})
-            raise LoraMismatch(f"LoRA {name} is not loaded; loaded are {', '.join(loaded) or 'none'}")
-        return self.held[name]
-
-    def keys(self) -> set[str]:
-        """Keys of all that may speak in a later request."""
-        return {slot_key(slot) for slot in (None, self.active, *self.held.values())}
-
-
-def slot_key(slot: LoraSlot | None) -> str:
-    """What names a LoRA in the key of kept keys and values."""
-    return BASE_KEY if slot is None else slot.key
 
 
 class Scheduler:
@@ -123,7 +91,7 @@ class Scheduler:
     def activate(self, slot: LoraSlot | None) -> None:
         """Let a LoRA (None: the base) speak from the next admitted request on."""
         self.loras.active = slot
-        self._kept.keep_only(self.loras.keys())
+        self._kept.keep_only(self.loras.keys)
 
     def hold(self, slot: LoraSlot) -> None:
         """Keep a LoRA loaded, for candidates that name it."""
@@ -132,7 +100,7 @@ class Scheduler:
     def release(self, version: str) -> None:
         """Let go of a held LoRA; candidates that it is making finish on it."""
         self.loras.held.pop(version, None)
-        self._kept.keep_only(self.loras.keys())
+        self._kept.keep_only(self.loras.keys)
 
     def tick(self) -> None:
         """Do one piece of work: part of a prompt, a decoding step, or both."""
@@ -274,7 +242,7 @@ class Scheduler:
 
     def _keep(self, trunk: Trunk) -> None:
         """Keep what a chat computed, unless its LoRA speaks no more or nothing was computed."""
-        if trunk.key is None or trunk.spoiled or not trunk.done or trunk.key[1] not in self.loras.keys():
+        if trunk.key is None or trunk.spoiled or not trunk.done or trunk.key[1] not in self.loras.keys:
             return
         trunk.kept.token_ids = trunk.kept.token_ids[: trunk.done]
         trunk.kept.block.end = trunk.done

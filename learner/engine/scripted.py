@@ -36,7 +36,14 @@ ROLES: dict[int, Role] = {token: role for role, token in ROLE_IDS.items()}
 Script = Callable[[Sequence[ChatMessage], CandidateSpec], str]
 
 REPLIES = {
-    "zh": ("好的，我明白了。", "嗯嗯，然后呢？", "这个问题真有意思😊", "我想想……大概是这样吧。", "说得对！", "您请继续讲。"),
+    "zh": (
+        "好的，我明白了。",
+        "嗯嗯，然后呢？",
+        "这个问题真有意思😊",
+        "我想想……大概是这样吧。",
+        "说得对！",
+        "您请继续讲。",
+    ),
     "en": (
         "I see what you mean.",
         "Go on, tell me more.",

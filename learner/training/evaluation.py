@@ -18,9 +18,7 @@ from learner.training.examples import Example, Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.logprobs import reply_logps
 from learner.training.model import ChatRenderer, Weights, restore
-from learner.training.preferences import reference_logps
-
-Logps = Sequence[tuple[float, ...]]
+from learner.training.preferences import Logps, reply_logps_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Judge:
         self.held_out, self.beta, self.seed = tuple(held_out), beta, seed
         self.canaries = checks.sample(canaries, settings.canaries)
         self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
-        self.pad = renderer.tokenizer.pad_token_id
 
     def canary(self, weights: Weights) -> CanaryFigures:
         """Greedy replies to the canaries, checked."""
@@ -60,7 +57,7 @@ class Judge:
     def logps(self, weights: Weights) -> Logps:
         """Log-probabilities of the held-out replies."""
         restore(self.model, weights)
-        return reference_logps(self.model, self.held_out, self.pad)
+        return reply_logps_of(self.model, self.held_out)
 
     def sampled(self, weights: Weights) -> Sampled:
         """Draw replies to held-out prompts (for lengths) and canaries (for checks)."""
@@ -75,13 +72,13 @@ class Judge:
     def drift(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
         """KL(candidate ‖ anchor) per token and per reply, estimated on the candidate's own samples."""
         prompts = [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
-        rows = [(prompt, reply.tokens) for prompt, reply in zip(prompts, sampled.replies, strict=True) if reply.tokens]
+        rows = [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, sampled.replies, strict=True) if reply.tokens]
         restore(self.model, weights)
-        own = reply_logps(self.model, rows, self.pad)
+        own = reply_logps(self.model, rows)
         restore(self.model, anchor)
-        theirs = reply_logps(self.model, rows, self.pad)
-        total = sum(own) - sum(theirs)
-        return total / max(1, sum(len(reply) for _, reply in rows)), total / max(1, len(rows))
+        theirs = reply_logps(self.model, rows)
+        total = sum(a[0] - b[0] for a, b in zip(own, theirs, strict=True))
+        return total / max(1, sum(len(reply.tokens) for reply in sampled.replies)), total / max(1, len(rows))
 
     def chosen_lengths(self) -> list[int]:
         """Lengths of the replies that people preferred in held-out pairs."""
@@ -108,7 +105,8 @@ def margins(held_out: Sequence[Example], logps: Logps, anchor: Logps, beta: floa
         if example.kind == "pair":
             found.append(beta * (ratio[0] - ratio[1]))
         else:
-            found.append((1 if example.kind == "good" else -1) * beta * (ratio[0] - baseline))
+            sign = 1 if example.kind == "good" else -1
+            found.append(sign * beta * (statistics.fmean(ratio) - baseline))
     return found
 
 

@@ -6,7 +6,7 @@ Knows nothing of torch, losses or where the records come from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from learner.engine.base import ChatMessage
@@ -28,7 +28,10 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """One record as tokens: (chosen, rejected) of a pair, or the one reply of a rating."""
+    """One record as tokens: (chosen, rejected) of a pair, or the replies that were rated alike.
+
+    Both replies of an offer that was answered "both bad" are one example: they share their prompt.
+    """
 
     kind: Kind
     prompt: Tokens
@@ -61,7 +64,18 @@ def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, share
     for record in (*records.pairs, *records.ratings):
         example = _fitted(_example(record, renderer), record, renderer, max_tokens, cut)
         (held_out if is_held_out(record, share) else train).append(example)
-    return Examples(tuple(train), tuple(held_out), cut)
+    return Examples(_merged(train), _merged(held_out), cut)
+
+
+def _merged(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Join ratings of one exchange and kind, where their prompts are the same."""
+    found: dict[object, Example] = {}
+    for number, example in enumerate(examples):
+        key = number if example.kind == "pair" else (example.kind, example.exchange, example.prompt)
+        if key in found:
+            example = replace(example, replies=(*found[key].replies, *example.replies))
+        found[key] = example
+    return tuple(found.values())
 
 
 def _example(record: PreferencePair | RatedReply, renderer: Renderer) -> Example:

@@ -1,73 +1,115 @@
-"""Log-probabilities of given replies under a model, in batches of like length.
+"""Log-probabilities of given replies under a model; replies to one prompt share its forward pass.
 
-Knows nothing of losses, records or LoRAs.
+A row is one sequence: the prompt but its last token (the trunk), then a branch for every reply,
+which begins with that last token again. A branch sees the trunk and itself. So a pair costs
+P + 2C tokens instead of 2(P + C). Knows nothing of losses, records or LoRAs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learner.training.examples import Tokens
 
-Row = tuple[Tokens, Tokens]  # prompt, reply
-Score = Callable[[nn.Module, "Padded"], Tensor]
+Row = tuple[Tokens, tuple[Tokens, ...]]  # a prompt and the replies to it
+ROWS_AT_ONCE = 8  # rows of like length go together, so that little is padding
+IGNORED = -100
+TRUNK, PADDING = 0, -1
 
 
 @dataclass(frozen=True)
-class Padded:
-    """Rows padded on the right; `reply_mask[i, t]` says that token t of row i is of the reply."""
+class Packed:
+    """Rows padded on the left. `branch` is 0 in the trunk, k in the k-th reply, −1 in the padding.
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    reply_mask: Tensor
-
-
-def padded(rows: Sequence[Row], pad: int) -> Padded:
-    """Pad prompt + reply of every row to the longest."""
-    width = max(len(prompt) + len(reply) for prompt, reply in rows)
-    shape = (len(rows), width)
-    ids, attention = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long)
-    replies = torch.zeros(shape, dtype=torch.long)
-    for i, (prompt, reply) in enumerate(rows):
-        end = len(prompt) + len(reply)
-        ids[i, :end] = torch.tensor([*prompt, *reply])
-        attention[i, :end] = 1
-        replies[i, len(prompt) : end] = 1
-    return Padded(ids, attention, replies)
-
-
-def token_logps(model: Any, batch: Padded) -> Tensor:
-    """log π of every reply token, zero elsewhere, shape [rows, width − 1].
-
-    Needs the head that TRL's `add_fused_lm_head` puts on the model: it scores without ever
-    holding all logits.
+    `labels[t]` is the token that position t has to predict, −100 outside the branches; only the
+    last `keep` positions have any.
     """
-    labels = batch.input_ids.masked_fill(batch.reply_mask == 0, -100)
-    scored = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-        labels=labels,
-        fused_lm_head=True,
+
+    ids: Tensor
+    positions: Tensor
+    branch: Tensor
+    labels: Tensor
+    keep: int
+
+
+def packed(rows: Sequence[Row]) -> Packed:
+    """Lay every row out as one sequence and pad them to the longest."""
+    laid = [_laid_out(row) for row in rows]
+    width = max(len(columns[0]) for columns in laid)
+    fills = (0, 0, PADDING, IGNORED)
+    ids, positions, branch, labels = (
+        torch.tensor([[fill] * (width - len(columns[k])) + columns[k] for columns in laid])
+        for k, fill in enumerate(fills)
     )
-    return scored.log_probs
+    keep = max(sum(len(reply) + 1 for reply in replies) for _, replies in rows)
+    return Packed(ids, positions, branch, labels, keep)
+
+
+def grouped(rows: Sequence[Row], at_once: int = ROWS_AT_ONCE) -> list[list[int]]:
+    """Indices of `rows` in groups of like length."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + sum(map(len, rows[i][1])))
+    return [order[start : start + at_once] for start in range(0, len(order), at_once)]
+
+
+def branch_logps(model: Any, batch: Packed) -> Tensor:
+    """Σ log π of every reply, shape [rows, most replies]; zero where a row has fewer."""
+    output = model(
+        input_ids=batch.ids,
+        attention_mask=_mask(batch.branch, model.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=batch.keep,
+    )
+    labels, branch = batch.labels[:, -batch.keep :], batch.branch[:, -batch.keep :]
+    scored = labels != IGNORED
+    wanted = output.logits.float().log_softmax(dim=-1).gather(2, labels.clamp(min=0)[..., None])[..., 0]
+    wanted = wanted * scored
+    most = max(1, int(batch.branch.max()))
+    return torch.stack([(wanted * (branch == k)).sum(dim=1) for k in range(1, most + 1)], dim=1)
 
 
 @torch.no_grad()
-def reply_logps(model: Any, rows: Sequence[Row], pad: int, batch_size: int = 64) -> list[float]:
-    """log π(reply | prompt) of every row, in the order given."""
+def reply_logps(model: Any, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+    """log π(reply | prompt) of every reply of every row, in the order given."""
     device = next(model.parameters()).device
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
-    found = [0.0] * len(rows)
-    for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        batch = padded([rows[i] for i in part], pad)
-        batch = Padded(batch.input_ids.to(device), batch.attention_mask.to(device), batch.reply_mask.to(device))
-        for i, value in zip(part, token_logps(model, batch).sum(dim=1).tolist(), strict=True):
-            found[i] = value
+    found: list[tuple[float, ...]] = [()] * len(rows)
+    for group in grouped(rows, 2 * ROWS_AT_ONCE):
+        sums = branch_logps(model, moved(packed([rows[i] for i in group]), device)).tolist()
+        for i, values in zip(group, sums, strict=True):
+            found[i] = tuple(values[: len(rows[i][1])])
     return found
+
+
+def moved(batch: Packed, device: Any) -> Packed:
+    """`batch` on another device."""
+    return Packed(
+        batch.ids.to(device), batch.positions.to(device), batch.branch.to(device), batch.labels.to(device), batch.keep
+    )
+
+
+def _laid_out(row: Row) -> tuple[list[int], list[int], list[int], list[int]]:
+    """ids, positions, branch and labels of one row."""
+    prompt, replies = row
+    trunk, last = list(prompt[:-1]), prompt[-1]
+    ids, positions = list(trunk), list(range(len(trunk)))
+    branch, labels = [TRUNK] * len(trunk), [IGNORED] * len(trunk)
+    for k, reply in enumerate(replies, start=1):
+        ids += [last, *reply]
+        positions += range(len(trunk), len(trunk) + len(reply) + 1)
+        branch += [k] * (len(reply) + 1)
+        labels += [*reply, IGNORED]
+    return ids, positions, branch, labels
+
+
+def _mask(branch: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each position may see, as an additive mask [rows, 1, T, T]."""
+    width = branch.shape[1]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=branch.device).tril()
+    mine = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == TRUNK)
+    seen = earlier & mine  # padding sees padding, so that no row of the softmax is empty
+    return torch.zeros(seen.shape, dtype=dtype, device=branch.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -31,6 +31,6 @@ def rating_loss(ratio: Tensor, desirable: Tensor, beta: float) -> Tensor:
     return 1 - torch.sigmoid(sign * beta * ratio)
 
 
-def token_nll(token_logps: Tensor, mask: Tensor) -> Tensor:
-    """Mean negative log-likelihood per token over `mask`: the SFT term on chosen replies."""
-    return -(token_logps * mask).sum() / mask.sum().clamp(min=1)
+def token_nll(logps: Tensor, lengths: Tensor) -> Tensor:
+    """Mean negative log-likelihood per token: the SFT term on chosen replies."""
+    return -logps.sum() / lengths.sum().clamp(min=1)

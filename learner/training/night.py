@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from peft import get_peft_model
 from transformers import set_seed
-from trl.trainer.utils import add_fused_lm_head
 
 from learner import gate, loras
 from learner.frozen import Frozen
@@ -91,7 +90,6 @@ class Night:
         self.progress("load", 0.5, "loading the model")
         base = model.load_base(source)
         self.renderer = ChatRenderer.load(source, base)
-        add_fused_lm_head(base)
         self.parameters = sum(parameter.numel() for parameter in base.parameters())
         self.config = model.lora_config(base, recipe.rank, recipe.alpha)
         set_seed(request.seed)
@@ -143,7 +141,7 @@ class Night:
     def _climbed(self, base: Baselines) -> tuple[Tried, list[Tried]]:
         recipe = self.request.recipe
         model.restore(self.model, self.anchor)
-        reference = preferences.reference_logps(self.model, self.examples.train, self.judge.pad)
+        reference = preferences.reply_logps_of(self.model, self.examples.train)
         rates = recipe.ladder(self.parameters)
         tried: list[float] = []
 

@@ -22,11 +22,13 @@ from trl import DPOConfig, DPOTrainer
 
 from learner.training import plan
 from learner.training.examples import Example
-from learner.training.logprobs import Padded, Row, padded, reply_logps, token_logps
+from learner.training.logprobs import Packed, branch_logps, grouped, packed, reply_logps
 from learner.training.losses import pair_loss, rating_loss, token_nll
 from learner.training.model import Weights, restore, snapshot
+from learner.training.plan import KINDS
 from learner.training.recipe import Recipe
 
+Logps = Sequence[tuple[float, ...]]
 OnStep = Callable[[float], None]
 
 
@@ -49,24 +51,27 @@ class Rung:
 
 
 class PreferenceCollator:
-    """A planned step -> the padded replies of its examples and their anchor log-probabilities."""
+    """A planned step -> its examples packed in groups of like length, with the anchor's log-probabilities."""
 
-    def __init__(self, examples: Sequence[Example], reference: Sequence[tuple[float, ...]], pad: int) -> None:
-        self.examples, self.reference, self.pad = examples, reference, pad
+    def __init__(self, examples: Sequence[Example], reference: Logps) -> None:
+        self.examples, self.reference = examples, reference
 
-    def __call__(self, steps: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    def __call__(self, steps: list[dict[str, list[int]]]) -> dict[str, Any]:
         indices = [index for step in steps for index in step["examples"]]
-        pairs = [i for i in indices if self.examples[i].kind == "pair"]
-        singles = [i for i in indices if self.examples[i].kind != "pair"]
-        places = [(i, 0) for i in pairs] + [(i, 1) for i in pairs] + [(i, 0) for i in singles]
-        batch = padded([(self.examples[i].prompt, self.examples[i].replies[k]) for i, k in places], self.pad)
+        chosen = [self.examples[index] for index in indices]
+        groups = grouped([(example.prompt, example.replies) for example in chosen])
+        return {"groups": [self._group([indices[i] for i in group]) for group in groups]}
+
+    def _group(self, indices: Sequence[int]) -> dict[str, Tensor | int]:
+        members = [self.examples[index] for index in indices]
+        batch = packed([(example.prompt, example.replies) for example in members])
+        most = max(len(example.replies) for example in members)
+        fill = [(0.0,) * (most - len(example.replies)) for example in members]
         return {
-            "input_ids": batch.input_ids,
-            "attention_mask": batch.attention_mask,
-            "reply_mask": batch.reply_mask,
-            "reference": torch.tensor([self.reference[i][k] for i, k in places]),
-            "pairs": torch.tensor(len(pairs)),
-            "desirable": torch.tensor([self.examples[i].kind == "good" for i in singles], dtype=torch.bool),
+            **vars(batch),
+            "reference": torch.tensor([(*self.reference[i], *rest) for i, rest in zip(indices, fill, strict=True)]),
+            "lengths": torch.tensor([[*map(len, one.replies), *rest] for one, rest in zip(members, fill, strict=True)]),
+            "kind": torch.tensor([KINDS.index(example.kind) for example in members]),
         }
 
 
@@ -87,19 +92,39 @@ class PreferenceTrainer(DPOTrainer):
     def _send_telemetry(self) -> None:
         return None
 
-    def _compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool) -> Tensor:
-        recipe, pairs = self.recipe, int(inputs["pairs"])
-        logps = token_logps(model, Padded(inputs["input_ids"], inputs["attention_mask"], inputs["reply_mask"]))
-        ratio = logps.sum(dim=1) - inputs["reference"]
-        loss = ratio.sum() * 0.0
-        if pairs:
-            chosen, rejected = ratio[:pairs], ratio[pairs : 2 * pairs]
-            loss = loss + pair_loss(chosen, rejected, recipe.beta, recipe.label_smoothing).mean()
-            loss = loss + recipe.sft_weight * token_nll(logps[:pairs], inputs["reply_mask"][:pairs, 1:])
-        if len(ratio) > 2 * pairs:
-            rated = rating_loss(ratio[2 * pairs :], inputs["desirable"], recipe.beta)
-            loss = loss + recipe.rating_weight * rated.mean()
-        return loss
+    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Tensor:
+        parts = [_scored(model, group) for group in inputs["groups"]]
+        logps, reference, lengths, kind = (_joined([part[k] for part in parts]) for k in range(4))
+        return objective(logps, reference, lengths, kind, self.recipe)
+
+
+def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, recipe: Recipe) -> Tensor:
+    """The loss of a step. All but `kind` are [examples, replies], zero where an example has one reply."""
+    ratio, pairs, shown = logps - reference, kind == KINDS.index("pair"), lengths > 0
+    loss = ratio.sum() * 0.0
+    if pairs.any():
+        chosen, rejected = ratio[pairs, 0], ratio[pairs, 1]
+        loss = loss + pair_loss(chosen, rejected, recipe.beta, recipe.label_smoothing).mean()
+        loss = loss + recipe.sft_weight * token_nll(logps[pairs, 0], lengths[pairs, 0])
+    rated = shown & ~pairs[:, None]
+    if rated.any():
+        desirable = (kind == KINDS.index("good"))[:, None].expand_as(ratio)
+        loss = loss + recipe.rating_weight * rating_loss(ratio[rated], desirable[rated], recipe.beta).mean()
+    return loss
+
+
+def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    names = ("ids", "positions", "branch", "labels", "keep")
+    logps = branch_logps(model, Packed(**{name: group[name] for name in names}))
+    return logps, group["reference"], group["lengths"], group["kind"]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Groups one after the other; those of single replies get a second, empty column."""
+    if parts[0].dim() == 1:
+        return torch.cat(list(parts))
+    most = max(part.shape[1] for part in parts)
+    return torch.cat([nn.functional.pad(part, (0, most - part.shape[1])) for part in parts])
 
 
 class StepReport(TrainerCallback):
@@ -112,18 +137,16 @@ class StepReport(TrainerCallback):
         self.on_step(state.global_step / max(1, state.max_steps))
 
 
-def reference_logps(model: nn.Module, examples: Sequence[Example], pad: int) -> list[tuple[float, ...]]:
-    """The anchor's log-probability of every reply, once, before the first step."""
-    rows: list[Row] = [(example.prompt, reply) for example in examples for reply in example.replies]
-    values = iter(reply_logps(model, rows, pad))
-    return [tuple(next(values) for _ in example.replies) for example in examples]
+def reply_logps_of(model: nn.Module, examples: Sequence[Example]) -> list[tuple[float, ...]]:
+    """log π of every reply of every example; with the anchor's weights, the reference."""
+    return reply_logps(model, [(example.prompt, example.replies) for example in examples])
 
 
 def train(
     model: PeftModel,
     tokenizer: Any,
     examples: Sequence[Example],
-    reference: Sequence[tuple[float, ...]],
+    reference: Logps,
     anchor: Weights,
     recipe: Recipe,
     rung: Rung,
@@ -142,7 +165,7 @@ def train(
         args=_arguments(recipe, rung, scratch, str(model.device)),
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": [""] * len(steps), "examples": steps}),
-        data_collator=PreferenceCollator(examples, reference, tokenizer.pad_token_id),
+        data_collator=PreferenceCollator(examples, reference),
         callbacks=[StepReport(on_step)],
     )
     _undo_copies(model)

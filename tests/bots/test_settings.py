@@ -70,3 +70,13 @@ def test_ids_of_hubs_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[model]\nname = "Qwen/Qwen3-0.6B"\n', "utf-8")
     assert load(path).model.name == "Qwen/Qwen3-0.6B"
+
+
+def test_every_recipe_setting_is_one_of_the_learners() -> None:
+    from bots.lesson import recipe
+    from bots.settings import LearnerSettings, RecipeSettings
+
+    names = RecipeSettings.model_fields
+    values = {name: 1 for name in names} | {"learning_rates": (1e-3,)}
+    changed = recipe(LearnerSettings(recipe=RecipeSettings.model_validate(values)))
+    assert {name: getattr(changed, name) for name in names} == values

@@ -121,8 +121,8 @@ def test_a_reply_keeps_the_version_it_began_with(make, tmp_path: Path) -> None: 
             with pytest.raises(LoraMismatch):
                 await engine.swap_lora(tmp_path / "0666")
             assert engine.status().active_lora == "0001"
-            with pytest.raises(EngineError):
-                spec = CandidateSpec(Sampling(), 1, "0042")
-                await engine.generate(GenerateRequest(engine.render(MESSAGES), (spec,)))
+            unknown = GenerateRequest(engine.render(MESSAGES), (CandidateSpec(Sampling(), 1, "0042"),))
+            with pytest.raises(EngineError, match="0042 is not loaded"):
+                await engine.generate(unknown)
 
     run(main)

@@ -58,7 +58,7 @@ def test_a_broken_folder_is_refused_before_anything_is_loaded(message: str, mode
 def test_all_that_is_wrong_is_said_at_once(model: Path) -> None:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (model / name).unlink()
-    with pytest.raises(ModelUnusable, match="config.json is missing; no weights .*; no tokenizer"):
+    with pytest.raises(ModelUnusable, match=r"config.json is missing; no weights .*; no tokenizer"):
         check(model)
 
 

@@ -19,7 +19,8 @@ from learner.training.canaries import Canary, Reply
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
 from learner.training.night import Night
-from learner.training.preferences import Trained, reference_logps
+from learner.training.logprobs import branch_logps, grouped, packed
+from learner.training.preferences import Trained, reply_logps_of
 from learner.training.recipe import Recipe
 
 # PEFT and TRL still use names that transformers 5 deprecates.
@@ -54,9 +55,8 @@ def test_rating_loss_pulls_both_ways_and_is_bounded() -> None:
     assert done == pytest.approx(0.0, abs=1e-6)
 
 
-def test_token_nll_is_per_token_over_the_mask() -> None:
-    logps = torch.tensor([[-1.0, -3.0, -100.0]])
-    assert losses.token_nll(logps, torch.tensor([[1, 1, 0]])).item() == pytest.approx(2.0)
+def test_token_nll_is_per_token() -> None:
+    assert losses.token_nll(torch.tensor([-4.0, -8.0]), torch.tensor([2, 4])).item() == pytest.approx(2.0)
 
 
 # Plans
@@ -171,6 +171,31 @@ def test_stored_tokens_are_used_as_they_are_and_texts_end_themselves(night: Nigh
     assert night.renderer.text(example.replies[0]) == "yes, dear"
 
 
+def test_replies_that_share_a_forward_pass_score_as_they_do_alone(night: Night) -> None:
+    source = torch.Generator().manual_seed(3)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(0, 256, (count,), generator=source).tolist())
+
+    rows = [(tokens(9), (tokens(4), tokens(7))), (tokens(1), (tokens(3),)), (tokens(20), (tokens(2), tokens(2)))]
+    model.restore(night.model, {name: tensor + 0.03 for name, tensor in night.anchor.items()})
+    together = branch_logps(night.model, packed(rows))
+    for i, (prompt, replies) in enumerate(rows):
+        for k, reply in enumerate(replies):
+            with torch.no_grad():
+                logits = night.model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 : -1]
+            alone = logits.log_softmax(-1).gather(1, torch.tensor(reply)[:, None]).sum()
+            assert together[i, k].item() == pytest.approx(alone.item(), abs=1e-4)
+    assert sorted(index for group in grouped(rows, 2) for index in group) == [0, 1, 2]
+
+
+def test_both_replies_of_an_offer_that_was_called_bad_are_one_example(night: Night) -> None:
+    first, second = rating(1, text="no"), rating(1, text="never")
+    records = dataclasses.replace(some_records(0, 0), ratings=(first, second, rating(2)))
+    built = examples.build(records, night.renderer, 100, share=0.0).train
+    assert [len(example.replies) for example in built] == [2, 1]
+
+
 def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> None:
     turns = [ChatMessage("system", "be kind")]
     for number in range(30):
@@ -216,12 +241,12 @@ def test_the_anchor_is_the_reference_even_when_it_is_a_lora(night: Night) -> Non
     """TRL would take a copy of the starting LoRA, or the base: the margin at the start must be zero."""
     moved = {name: tensor + 0.01 for name, tensor in night.anchor.items()}
     model.restore(night.model, moved)
-    reference = reference_logps(night.model, night.examples.train, night.judge.pad)
+    reference = reply_logps_of(night.model, night.examples.train)
     model.restore(night.model, night.anchor)
-    base = reference_logps(night.model, night.examples.train, night.judge.pad)
+    base = reply_logps_of(night.model, night.examples.train)
     assert reference[0] != base[0]
     model.restore(night.model, moved)
-    assert reference_logps(night.model, night.examples.train, night.judge.pad) == reference
+    assert reply_logps_of(night.model, night.examples.train) == reference
 
 
 def test_peft_reads_what_is_written_and_agrees(night: Night, tiny: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,14 @@ from learner.loras import LoraError
 from learner.store.errors import StoreError
 
 BAR = 28
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 Arguments = argparse.Namespace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it was done, 1 with a sentence on stderr when it could not be."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for noisy in ("alembic", "apscheduler", "httpx", "uvicorn", "filelock"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log_to_stderr(arguments.verbose)
     try:
         settings = load(Path(arguments.config))
         return int(arguments.run(settings, arguments) or 0)
@@ -58,6 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Log what happens; on a terminal, where somebody chats, only what goes wrong."""
+    shown = logging.StreamHandler()
+    shown.setLevel(logging.DEBUG if verbose else logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=LOG_FORMAT, handlers=[shown])
+    for noisy in ("alembic", "apscheduler", "httpx", "httpcore", "uvicorn", "filelock", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_to_file(data_dir: Path) -> None:
+    """Log to data_dir/nightschool.log as well, 3 files of 1 MB."""
+    kept = RotatingFileHandler(data_dir / "nightschool.log", maxBytes=2**20, backupCount=2, encoding="utf-8")
+    kept.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger().addHandler(kept)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,6 +117,7 @@ def run(settings: Settings, arguments: Arguments) -> int:
 
 async def _talk(settings: Settings) -> int:
     app = application.App(settings)
+    log_to_file(settings.data_dir)
     loop = asyncio.get_running_loop()
     for name in ("SIGINT", "SIGTERM"):
         try:

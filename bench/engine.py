@@ -188,13 +188,22 @@ class Shape:
         folders = [self.lora(seed) for seed in (1, 2)]
         clock, chatting = StepClock.of(self.engine), asyncio.Event()
         chats = [asyncio.create_task(self._chat_until(chatting)) for _ in range(2)]
+        calm = 2 * swaps
+        await clock.after(calm)
         for swap in range(swaps):
             await self.engine.swap_lora(folders[swap % 2])
             await clock.after(2)
         chatting.set()
         await asyncio.gather(*chats)
         await self.engine.swap_lora(None)
-        return {"steps p99": percentile(clock.stalls(), 0.99) / clock.step, "step": clock.step}
+        step, stalls = clock.step, clock.stalls()
+        quiet = [max(0.0, b - a - step) for a, b in itertools.pairwise(clock.steps[:calm])]
+        return {
+            "steps p99": percentile(stalls, 0.99) / step,
+            "steps p50": percentile(stalls, 0.5) / step,
+            "steps p99 without swaps": percentile(quiet, 0.99) / step,
+            "step in seconds": step,
+        }
 
     def lora(self, seed: int) -> Path:
         """A random LoRA on the attention's projections."""
@@ -244,7 +253,7 @@ async def measure(shape: Shape, options: argparse.Namespace) -> dict[str, Any]:
             figures = ", ".join(f"{key} {value:.4f} s" for key, value in seconds.items())
             print(f"  {shape.name} {repeat} {name}: {figures}", flush=True)
     stall = await shape.stall(options.swaps if shape.name == "starter" else max(20, options.swaps // 10))
-    print(f"  {shape.name} step {1000 * stall['step']:.2f} ms", flush=True)
+    print(f"  {shape.name} swaps: " + ", ".join(f"{key} {value:.4f}" for key, value in stall.items()), flush=True)
     await shape.engine.close()
     ratios = {name: _ratio(runs) for name, runs in found.items()}
     return {**ratios, "swap_stall_steps_p99": round(stall["steps p99"], 3), "greedy_equal": shape.equal}

@@ -142,8 +142,10 @@ def _decoder(model: Any, layout: KVLayout, settings: LocalSettings) -> Decoder:
     if settings.forward == "general" or not supports(model):
         return general
     direct = DirectDecoder(model, model.config.max_position_embeddings)
+    # NF4's kernels round activations to 16 bits, whatever the model's number type is.
+    exact = layout.dtype == torch.float32 and settings.quantisation == "none"
     try:
-        if agree(direct, general, layout, model.get_input_embeddings().num_embeddings):
+        if agree(direct, general, layout, model.get_input_embeddings().num_embeddings, 1e-3 if exact else 5e-2):
             return direct
     except (RuntimeError, ValueError, TypeError):
         logger.debug("the lean forward pass does not fit", exc_info=True)
@@ -152,10 +154,9 @@ def _decoder(model: Any, layout: KVLayout, settings: LocalSettings) -> Decoder:
 
 
 @torch.inference_mode()
-def agree(one: Decoder, other: Decoder, layout: KVLayout, vocabulary: int) -> bool:
+def agree(one: Decoder, other: Decoder, layout: KVLayout, vocabulary: int, tolerance: float) -> bool:
     """Whether two decoders give the same logits after a prompt, after more of it, and after a token."""
     ids = (torch.arange(13, device=layout.device) * 7919 % vocabulary).unsqueeze(0)
-    tolerance = 1e-3 if layout.dtype == torch.float32 else 5e-2
     pairs = ((one, single(layout, 16)), (other, single(layout, 16)))
     for start, end in ((0, 8), (8, 12), (12, 13)):
         positions = torch.arange(start, end, device=layout.device).unsqueeze(0)

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from learner.engine.base import LoraMismatch
 from learner.engine.lora_slots import LoraSlot
-from learner.engine.weight_files import whole
+from learner.engine.weight_files import safetensors_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 CARD = "nightschool.json"
 # PEFT writes a tensor as this, then the layer's name, then one of the two endings.
 PREFIX = "base_model.model."
-ENDINGS = (".lora_A.weight", ".lora_B.weight")
+A, B = ".lora_A.weight", ".lora_B.weight"
 
 _serial = itertools.count(1)
 
@@ -48,13 +48,11 @@ def read(folder: Path, base: BaseModel) -> LoraSlot:
     card, config = _json(folder, CARD), _json(folder, CONFIG)
     _check_card(folder, card, config, base)
     scale = _check_config(folder, config)
-    if (problem := whole(folder / WEIGHTS)) is not None:
-        raise _mismatch(folder, f"{problem}; train it again, or roll back to another version")
-    pairs = _read_pairs(folder, base)
-    _check_pairs(folder, pairs, config, base)
+    layers = _check_tensors(folder, config, base)
+    pairs = _load(folder, layers, scale, base)
     # The key is new at each load: what a version of the same name computed before is never reused.
     key = f"{folder.name}#{next(_serial)}"
-    return LoraSlot(folder.name, key, tuple(_ready(pairs.get(name), scale, base) for name in base.linears))
+    return LoraSlot(folder.name, key, tuple(pairs.get(name) for name in base.linears))
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
@@ -108,41 +106,49 @@ def _check_config(folder: Path, config: dict[str, Any]) -> float:
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _read_pairs(folder: Path, base: BaseModel) -> dict[str, list[Tensor | None]]:
-    """A and B of each layer that the file names."""
-    pairs: dict[str, list[Tensor | None]] = {}
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - it is no dict
-            ending = next((e for e in ENDINGS if key.endswith(e)), None)
-            layer = key.removeprefix(PREFIX).removesuffix(ending or "")
-            if ending is None or not key.startswith(PREFIX) or layer not in base.linears:
-                raise _mismatch(folder, f"{WEIGHTS} has {key}, and the model has no such linear layer")
-            pairs.setdefault(layer, [None, None])[ENDINGS.index(ending)] = file.get_tensor(key)
-    return pairs
-
-
-def _check_pairs(folder: Path, pairs: dict[str, list[Tensor | None]], config: dict[str, Any], base: BaseModel) -> None:
+def _check_tensors(folder: Path, config: dict[str, Any], base: BaseModel) -> list[str]:
+    """Check names and shapes in the weight file's header; returns the layers that the LoRA is for."""
+    try:
+        header = safetensors_header(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise _mismatch(folder, f"{WEIGHTS} is missing: the folder is half-written") from None
+    except (ValueError, OSError) as exc:
+        raise _mismatch(folder, f"{exc}; train it again, or roll back to another version") from exc
     rank, targets = config["r"], config["target_modules"]
-    for layer in (name for name in base.linears if any(f".{name}".endswith(f".{t}") for t in targets)):
-        if None in pairs.get(layer, [None]):
-            raise _mismatch(folder, f"{WEIGHTS} lacks the LoRA of {layer}, which {CONFIG} names as a target")
-    if not pairs:
-        raise _mismatch(folder, f"none of the targets {targets} is a linear layer of the model")
-    for layer, tensors in pairs.items():
-        (out, into), found = base.linears[layer], tuple(tuple(t.shape) for t in tensors if t is not None)
-        if found != ((rank, into), (out, rank)):
-            raise _mismatch(folder, f"{layer} has A and B of {found}, expected {((rank, into), (out, rank))}")
-        if not all(bool(t.isfinite().all()) for t in tensors if t is not None):
-            raise _mismatch(folder, f"{layer} holds values that are not finite; train it again")
+    layers = [name for name in base.linears if any(f".{name}".endswith(f".{target}") for target in targets)]
+    if not layers:
+        raise _mismatch(folder, f"none of its targets {targets} is a linear layer of the model")
+    expected: dict[str, list[int]] = {}
+    for layer in layers:
+        out, into = base.linears[layer]
+        expected |= {f"{PREFIX}{layer}{A}": [rank, into], f"{PREFIX}{layer}{B}": [out, rank]}
+    for name, shape in expected.items():
+        if name not in header:
+            raise _mismatch(folder, f"{WEIGHTS} lacks {name}, which {CONFIG} names as a target")
+        if header[name]["shape"] != shape:
+            raise _mismatch(folder, f"{name} has the shape {header[name]['shape']}, expected {shape}")
+    if more := sorted(header.keys() - expected.keys()):
+        raise _mismatch(folder, f"{WEIGHTS} has {more[0]}, and no target of {CONFIG} is so called in the model")
+    return layers
 
 
-def _ready(tensors: list[Tensor | None] | None, scale: float, base: BaseModel) -> tuple[Tensor, Tensor] | None:
-    """A and scaled B as the engine multiplies them, in memory of their own (the file may go away)."""
-    if tensors is None or tensors[0] is None or tensors[1] is None:
-        return None
-    a = tensors[0].to(base.device, base.dtype, copy=True)
-    b = (tensors[1].float() * scale).to(base.device, base.dtype)
-    return a.contiguous(), b.contiguous()
+def _load(folder: Path, layers: list[str], scale: float, base: BaseModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and scaled B of each layer, views of two tensors of their own (the file may go away).
+
+    Few operations on large tensors: each one takes the interpreter from the engine's thread for a moment.
+    """
+    tensors = load_file(folder / WEIGHTS)
+    ups, downs = ([tensors[f"{PREFIX}{layer}{ending}"] for layer in layers] for ending in (B, A))
+    flat_a = torch.cat([t.flatten() for t in downs]).to(base.device, base.dtype)
+    flat_b = torch.cat([t.flatten() for t in ups]).float().mul_(scale).to(base.device, base.dtype)
+    if not bool(flat_a.isfinite().all() & flat_b.isfinite().all()):
+        bad = next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), WEIGHTS)
+        raise _mismatch(folder, f"{bad} holds values that are not finite; train it again")
+    parts_a, parts_b = (flat.split([t.numel() for t in of]) for flat, of in ((flat_a, downs), (flat_b, ups)))
+    return {
+        layer: (a.view(down.shape), b.view(up.shape))
+        for layer, a, b, down, up in zip(layers, parts_a, parts_b, downs, ups, strict=True)
+    }
 
 
 def _mismatch(folder: Path, problem: str) -> LoraMismatch:

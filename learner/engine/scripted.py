@@ -178,13 +178,19 @@ class ScriptedEngine:
 
     async def swap_lora(self, folder: Path | None) -> str | None:
         """Label the candidates of later requests with the folder's name."""
-        version = folder.name if folder is not None else None
-        if version in self._refused:
-            raise LoraMismatch(f"LoRA {version} is one that this scripted engine refuses")
-        if version is not None:
-            self._held.add(version)
-        self._active = version
-        return version
+        self._active = await self.hold_lora(folder) if folder is not None else None
+        return self._active
+
+    async def hold_lora(self, folder: Path) -> str:
+        """Let candidates name the folder's version."""
+        if folder.name in self._refused:
+            raise LoraMismatch(f"LoRA {folder.name} is one that this scripted engine refuses")
+        self._held.add(folder.name)
+        return folder.name
+
+    async def release_lora(self, version: str) -> None:
+        """Let no later candidate name `version`, unless it is active."""
+        self._held.discard(version)
 
     def status(self) -> EngineStatus:
         """How many requests run and wait."""
@@ -216,7 +222,7 @@ class ScriptedEngine:
             return self._active
         if lora == "base":
             return None
-        if lora not in self._held:
+        if lora not in {self._active, *self._held}:
             raise LoraMismatch(f"LoRA {lora} is not loaded; loaded are {sorted(self._held) or 'none'}")
         return lora
 

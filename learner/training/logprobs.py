@@ -58,19 +58,16 @@ def grouped(rows: Sequence[Row], at_once: int = ROWS_AT_ONCE) -> list[list[int]]
 
 def branch_logps(model: Any, batch: Packed) -> Tensor:
     """Σ log π of every reply, shape [rows, most replies]; zero where a row has fewer."""
-    output = model(
-        input_ids=batch.ids,
-        attention_mask=_mask(batch.branch, model.dtype),
-        position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=batch.keep,
-    )
     labels, branch = batch.labels[:, -batch.keep :], batch.branch[:, -batch.keep :]
     scored = labels != IGNORED
-    wanted = output.logits.float().log_softmax(dim=-1).gather(2, labels.clamp(min=0)[..., None])[..., 0]
-    wanted = wanted * scored
+    wanted = _logps(model, batch).gather(2, labels.clamp(min=0)[..., None])[..., 0] * scored
     most = max(1, int(batch.branch.max()))
     return torch.stack([(wanted * (branch == k)).sum(dim=1) for k in range(1, most + 1)], dim=1)
+
+
+def scored_logps(model: Any, batch: Packed) -> Tensor:
+    """log π of the whole vocabulary at every reply token, row after row, [tokens, vocabulary]."""
+    return _logps(model, batch)[batch.labels[:, -batch.keep :] != IGNORED]
 
 
 @torch.no_grad()
@@ -83,6 +80,17 @@ def reply_logps(model: Any, rows: Sequence[Row]) -> list[tuple[float, ...]]:
         for i, values in zip(group, sums, strict=True):
             found[i] = tuple(values[: len(rows[i][1])])
     return found
+
+
+def _logps(model: Any, batch: Packed) -> Tensor:
+    output = model(
+        input_ids=batch.ids,
+        attention_mask=_mask(batch.branch, model.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=batch.keep,
+    )
+    return output.logits.float().log_softmax(dim=-1)
 
 
 def moved(batch: Packed, device: Any) -> Packed:

@@ -34,6 +34,16 @@ def batches(examples: Sequence[Example], recipe: Recipe, seed: int) -> list[list
     return planned[: steps * accumulation(recipe)]
 
 
+def replayed(count: int, steps: int, recipe: Recipe, seed: int) -> list[list[int]]:
+    """Which of `count` kept replies each of `steps` forward passes sees, going round and round."""
+    source = random.Random(f"{seed}/replay")
+    order: list[int] = []
+    wanted = min(count, max(1, recipe.replay_batch // accumulation(recipe)))
+    while len(order) < wanted * steps:
+        order += source.sample(range(count), count)
+    return [order[step * wanted : (step + 1) * wanted] for step in range(steps)]
+
+
 def accumulation(recipe: Recipe) -> int:
     """How many forward passes make one optimiser step."""
     return max(1, round(recipe.batch_size / recipe.micro_batch_size))

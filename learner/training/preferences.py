@@ -22,11 +22,12 @@ from trl import DPOConfig, DPOTrainer
 
 from learner.training import plan
 from learner.training.examples import Example
-from learner.training.logprobs import Packed, branch_logps, grouped, packed, reply_logps
+from learner.training.logprobs import Packed, branch_logps, grouped, packed, reply_logps, scored_logps
 from learner.training.losses import pair_loss, rating_loss, token_nll
 from learner.training.model import Weights, restore, snapshot
 from learner.training.plan import KINDS
 from learner.training.recipe import Recipe
+from learner.training.replay import Kept, divergence
 
 Logps = Sequence[tuple[float, ...]]
 OnStep = Callable[[float], None]
@@ -53,14 +54,18 @@ class Rung:
 class PreferenceCollator:
     """A planned step -> its examples packed in groups of like length, with the anchor's log-probabilities."""
 
-    def __init__(self, examples: Sequence[Example], reference: Logps) -> None:
-        self.examples, self.reference = examples, reference
+    def __init__(self, examples: Sequence[Example], reference: Logps, kept: Sequence[Kept]) -> None:
+        self.examples, self.reference, self.kept = examples, reference, kept
 
     def __call__(self, steps: list[dict[str, list[int]]]) -> dict[str, Any]:
         indices = [index for step in steps for index in step["examples"]]
         chosen = [self.examples[index] for index in indices]
         groups = grouped([(example.prompt, example.replies) for example in chosen])
-        return {"groups": [self._group([indices[i] for i in group]) for group in groups]}
+        replayed = [self.kept[index] for step in steps for index in step["replay"]]
+        return {
+            "groups": [self._group([indices[i] for i in group]) for group in groups],
+            "replay": [_replay_group(replayed)] if replayed else [],
+        }
 
     def _group(self, indices: Sequence[int]) -> dict[str, Tensor | int]:
         members = [self.examples[index] for index in indices]
@@ -95,7 +100,11 @@ class PreferenceTrainer(DPOTrainer):
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Tensor:
         parts = [_scored(model, group) for group in inputs["groups"]]
         logps, reference, lengths, kind = (_joined([part[k] for part in parts]) for k in range(4))
-        return objective(logps, reference, lengths, kind, self.recipe)
+        loss = objective(logps, reference, lengths, kind, self.recipe)
+        for group in inputs["replay"]:
+            own = scored_logps(model, _packed(group))
+            loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"]).mean()
+        return loss
 
 
 def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, recipe: Recipe) -> Tensor:
@@ -114,9 +123,20 @@ def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, r
 
 
 def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    names = ("ids", "positions", "branch", "labels", "keep")
-    logps = branch_logps(model, Packed(**{name: group[name] for name in names}))
+    logps = branch_logps(model, _packed(group))
     return logps, group["reference"], group["lengths"], group["kind"]
+
+
+def _packed(group: dict[str, Any]) -> Packed:
+    return Packed(**{name: group[name] for name in ("ids", "positions", "branch", "labels", "keep")})
+
+
+def _replay_group(kept: Sequence[Kept]) -> dict[str, Any]:
+    return {
+        **vars(packed([one.row for one in kept])),
+        "tokens": torch.cat([one.tokens for one in kept]),
+        "anchor": torch.cat([one.logps for one in kept]),
+    }
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -147,6 +167,7 @@ def train(
     tokenizer: Any,
     examples: Sequence[Example],
     reference: Logps,
+    kept: Sequence[Kept],
     anchor: Weights,
     recipe: Recipe,
     rung: Rung,
@@ -159,13 +180,14 @@ def train(
     the trainer may write, though it saves nothing.
     """
     steps = plan.batches(examples, recipe, rung.seed)
+    replay = plan.replayed(len(kept), len(steps), recipe, rung.seed)
     trainer = PreferenceTrainer(
         recipe,
         model=model,
         args=_arguments(recipe, rung, scratch, str(model.device)),
         processing_class=tokenizer,
-        train_dataset=Dataset.from_dict({"prompt": [""] * len(steps), "examples": steps}),
-        data_collator=PreferenceCollator(examples, reference),
+        train_dataset=Dataset.from_dict({"prompt": [""] * len(steps), "examples": steps, "replay": replay}),
+        data_collator=PreferenceCollator(examples, reference, kept),
         callbacks=[StepReport(on_step)],
     )
     _undo_copies(model)

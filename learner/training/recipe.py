@@ -39,6 +39,9 @@ class Recipe:
     label_smoothing: float = 0.1
     sft_weight: float = 0.2
     rating_weight: float = 0.3
+    replay_weight: float = 1.0
+    replay: int = 256
+    replay_batch: int = 16
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024

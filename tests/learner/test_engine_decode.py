@@ -90,6 +90,23 @@ def test_logprobs_are_the_unwarped_policys() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("settings", [{"dtype": "bf16"}, {"quantisation": "nf4"}])
+def test_shorter_numbers_give_about_the_same_logprobs(settings: dict[str, str]) -> None:
+    if settings.get("quantisation") == "nf4":
+        pytest.importorskip("bitsandbytes")
+    path = folder(hidden_size=128, intermediate_size=256, head_dim=64)
+
+    async def main() -> None:
+        async with engine(path, **settings) as running:
+            outs = await asyncio.gather(*(running.generate(asking(prompt(n), sampled(1))) for n in (9, 40)))
+        for out in outs:
+            for candidate in out.candidates:
+                forced = forced_logprobs(oracle(path), out.request.prompt_ids, candidate.token_ids)
+                assert candidate.logprobs == pytest.approx(forced, abs=0.1 if "dtype" in settings else 1.5)
+
+    run(main)
+
+
 def test_repetition_penalty_equals_generates() -> None:
     async def main() -> None:
         async with engine() as running:

@@ -104,9 +104,14 @@ def preference_figures(margins: Sequence[float], pairs: int, champion: Sequence[
     if champion is not None:
         over, over_error = _mean_and_error([softplus(-c) - loss for c, loss in zip(champion, losses, strict=True)])
     return PreferenceFigures(
-        count=len(margins), pairs=pairs, loss=statistics.fmean(losses),
+        count=len(margins),
+        pairs=pairs,
+        loss=statistics.fmean(losses),
         accuracy=statistics.fmean((margin > 0) + 0.5 * (margin == 0) for margin in margins),
-        gain=gain, error=error, over_champion=over, over_champion_error=over_error,
+        gain=gain,
+        error=error,
+        over_champion=over,
+        over_champion_error=over_error,
     )
 
 
@@ -183,9 +188,12 @@ def _length_reasons(figures: LengthFigures, settings: GateSettings) -> list[str]
 def student_quantile(confidence: float, degrees: int) -> float:
     """Student's t quantile by Cornish–Fisher: within 1 % from three degrees of freedom on at 0.90."""
     z, n = NORMAL.inv_cdf(confidence), max(1, degrees)
-    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2) + (
-        3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z
-    ) / (384 * n**3)
+    return (
+        z
+        + (z**3 + z) / (4 * n)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    )
 
 
 def softplus(x: float) -> float:

@@ -364,5 +364,3 @@ def _replace(path: Path, text: str) -> None:
 def _sync_file(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
-
-

@@ -96,7 +96,8 @@ def run(folder: Path, frozen: Frozen, progress: Progress) -> None:
 def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
     """What nightschool.json says about a LoRA."""
     request, records = frozen.request, frozen.records
-    exchanges = {record.provenance.exchange for record in (*records.pairs, *records.ratings)}
+    told = [pair.provenance for pair in records.pairs] + [rating.provenance for rating in records.ratings]
+    exchanges = {one.exchange for one in told}
     return {
         "version": request.version,
         "mind": request.mind,

@@ -72,7 +72,8 @@ class Judge:
     def drift(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
         """KL(candidate ‖ anchor) per token and per reply, estimated on the candidate's own samples."""
         prompts = [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
-        rows = [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, sampled.replies, strict=True) if reply.tokens]
+        spoken = zip(prompts, sampled.replies, strict=True)
+        rows = [(prompt, (reply.tokens,)) for prompt, reply in spoken if reply.tokens]
         restore(self.model, weights)
         own = reply_logps(self.model, rows)
         restore(self.model, anchor)

@@ -61,7 +61,8 @@ def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, share
     train: list[Example] = []
     held_out: list[Example] = []
     cut = {"prompts": 0, "replies": 0}
-    for record in (*records.pairs, *records.ratings):
+    everything: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
+    for record in everything:
         example = _fitted(_example(record, renderer), record, renderer, max_tokens, cut)
         (held_out if is_held_out(record, share) else train).append(example)
     return Examples(_merged(train), _merged(held_out), cut)

@@ -1,5 +1,8 @@
-"""Tries learning rates and picks the strongest LoRA whose canaries hold.
+"""Finds the strongest LoRA whose canaries hold: first along the way back to the anchor, then by gentler rates.
 
+What is trained at one learning rate is a direction; how far to go along it is a second, far cheaper
+choice, because it needs no training: weights between the anchor's and the trained ones give up
+less of what the anchor knew than a gentler training that moves the preferences as far.
 Knows nothing of how a LoRA is trained or measured: both are passed in.
 """
 
@@ -9,31 +12,50 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from learner.training.canaries import CanaryFigures
+from learner.training.model import Weights
 from learner.training.preferences import Trained
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One rung: what was trained, how its canaries did, and whether they hold."""
+    """What was trained, the share of the way from the anchor to it, and how its canaries did there."""
 
     trained: Trained
+    share: float
+    weights: Weights
     canary: CanaryFigures
     holds: bool
 
 
-Try = Callable[[float], Tried]
+Train = Callable[[float], Trained]
+Try = Callable[[Trained, float], Tried]
 
 
-def climb(rates: Sequence[float], try_rate: Try, tries_all: bool) -> tuple[Tried, list[Tried]]:
-    """Return the pick and all that was tried; the gentlest is picked when none holds.
+def climb(
+    rates: Sequence[float], shares: Sequence[float], train: Train, try_share: Try, start: int
+) -> tuple[Tried, list[Tried]]:
+    """Return the pick and all that was tried; the gentlest of all is picked when none holds.
 
-    `rates` go from gentle to strong. With `tries_all` the strongest is tried first and the first
-    that holds is the pick; otherwise the middle is where to start.
+    `rates` go from gentle to strong, `start` is the index of the first one to train.
     """
-    start = len(rates) - 1 if tries_all else len(rates) // 2
     tried: list[Tried] = []
     for rate in reversed(rates[: start + 1]):
-        tried.append(try_rate(rate))
-        if tried[-1].holds:
-            break
-    return tried[-1], tried
+        trained = train(rate)
+        pick, some = walk_back(trained, shares, try_share)
+        tried += some
+        if pick.holds:
+            return pick, tried
+    return pick, tried
+
+
+def walk_back(trained: Trained, shares: Sequence[float], try_share: Try) -> tuple[Tried, list[Tried]]:
+    """The largest share that holds, by bisection: what holds at a share holds at smaller ones."""
+    ordered, tried = sorted(shares), {}
+    low, high = 0, len(ordered) - 1
+    at = high  # most nights hold as they are, or nearly
+    while low <= high:
+        tried[at] = try_share(trained, ordered[at])
+        low, high = (at + 1, high) if tried[at].holds else (low, at - 1)
+        at = (low + high + 1) // 2
+    holding = [index for index, one in tried.items() if one.holds]
+    return tried[max(holding) if holding else min(tried)], list(tried.values())

@@ -120,4 +120,5 @@ def _mask(branch: Tensor, dtype: torch.dtype) -> Tensor:
     earlier = torch.ones(width, width, dtype=torch.bool, device=branch.device).tril()
     mine = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == TRUNK)
     seen = earlier & mine  # padding sees padding, so that no row of the softmax is empty
-    return torch.zeros(seen.shape, dtype=dtype, device=branch.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    zeros = torch.zeros(seen.shape, dtype=dtype, device=branch.device)
+    return zeros.masked_fill(~seen, torch.finfo(dtype).min)[:, None]

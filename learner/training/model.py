@@ -94,17 +94,21 @@ def load_base(source: ModelSource) -> PreTrainedModel:
 def lora_config(base: nn.Module, rank: int, alpha: int) -> LoraConfig:
     """LoRA on all linear layers but the head, dropout 0, the same every night."""
     return LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
         target_modules=linear_names(base),
     )
 
 
 def linear_names(base: nn.Module) -> list[str]:
     """The sorted last names of all linear layers that are not the output head."""
-    head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
-    return sorted(
-        {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head}
-    )
+    output: Any = getattr(base, "get_output_embeddings", lambda: None)
+    head = output()
+    linear = [name for name, module in base.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    return sorted({name.rsplit(".", 1)[-1] for name in linear})
 
 
 def snapshot(model: PeftModel) -> Weights:
@@ -147,7 +151,7 @@ def _nf4(source: ModelSource) -> BitsAndBytesConfig:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as exc:
-        raise ModelUnusable("quantisation = \"nf4\" needs bitsandbytes: pip install bitsandbytes") from exc
+        raise ModelUnusable('quantisation = "nf4" needs bitsandbytes: pip install bitsandbytes') from exc
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

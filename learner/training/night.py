@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,14 @@ from learner import gate, loras
 from learner.frozen import Frozen
 from learner.gate import GateFigures
 from learner.training import evaluation, examples, ladder, model, preferences
+from learner.training.canaries import Canary
 from learner.training.evaluation import Baselines, Judge
+from learner.training.examples import Tokens
+from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
 from learner.training.model import ChatRenderer, ModelSource, Weights
+from learner.training.preferences import Trained
+from learner.training.replay import Kept, keep
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,7 @@ class Outcome:
 
     weights: Weights
     learning_rate: float
+    share: float
     tried: tuple[Tried, ...]
     figures: GateFigures | None
     counts: dict[str, int]
@@ -52,10 +59,12 @@ class Outcome:
             "outcome": "published" if self.published else "refused",
             "reasons": list(self.reasons),
             "learning_rate": self.learning_rate,
+            "share": self.share,
             "records": self.counts,
             "tried": [
                 {
                     "learning_rate": one.trained.learning_rate,
+                    "share": one.share,
                     "steps": one.trained.steps,
                     "loss": one.trained.loss,
                     "canary": dataclasses.asdict(one.canary),
@@ -114,15 +123,15 @@ class Night:
         counts = {**self.examples.counts(), **{f"cut_{name}": count for name, count in self.examples.cut.items()}}
         reasons = self._too_few()
         if reasons:
-            return Outcome(self.anchor, 0.0, (), None, counts, tuple(reasons))
+            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))
         self.progress("train", 0.0, "measuring the anchor")
         base = evaluation.baselines(self.judge, self.anchor, self.champion)
         pick, tried = self._climbed(base)
         self.progress("gate", 0.3, "judging")
-        figures = evaluation.measure(self.judge, pick.trained.weights, base, pick.canary)
+        figures = evaluation.measure(self.judge, pick.weights, base, pick.canary)
         reasons = gate.reasons_to_refuse(figures, self.request.gate)
         return Outcome(
-            pick.trained.weights, pick.trained.learning_rate, tuple(tried), figures, counts, tuple(reasons)
+            pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, tuple(reasons)
         )
 
     def write(self, folder: Path, outcome: Outcome) -> None:
@@ -142,25 +151,45 @@ class Night:
         recipe = self.request.recipe
         model.restore(self.model, self.anchor)
         reference = preferences.reply_logps_of(self.model, self.examples.train)
+        kept = self._replayed()
         rates = recipe.ladder(self.parameters)
-        tried: list[float] = []
+        rungs: list[float] = []
 
         def on_step(share: float) -> None:
-            done = BASELINE_SHARE + (1 - BASELINE_SHARE) * (len(tried) - 1 + share) / len(rates)
-            self.progress("train", done, f"learning rate {tried[-1]:g}")
+            done = BASELINE_SHARE + (1 - BASELINE_SHARE) * (len(rungs) - 1 + share) / len(rates)
+            self.progress("train", done, f"learning rate {rungs[-1]:g}")
 
-        def try_rate(rate: float) -> Tried:
-            tried.append(rate)
-            trained = preferences.train(
+        def train(rate: float) -> Trained:
+            rungs.append(rate)
+            return preferences.train(
                 self.model, self.renderer.tokenizer, self.examples.train, reference, self.anchor, recipe,
-                preferences.Rung(rate, self.request.seed), self.scratch, on_step,
+                preferences.Rung(rate, self.request.seed), self.scratch, on_step, kept,
             )  # fmt: skip
-            canary = self.judge.canary(trained.weights)
-            holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)
-            log.info("rate %g: %d steps, loss %.4f, canaries %.4f", rate, trained.steps, trained.loss, canary.right)
-            return Tried(trained, canary, holds)
 
-        return ladder.climb(rates, try_rate, recipe.tries_all(self.parameters))
+        def try_share(trained: Trained, share: float) -> Tried:
+            weights = model.between(self.anchor, trained.weights, share)
+            canary = self.judge.canary(weights)
+            holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)
+            log.info("rate %g, share %g: canaries %.4f", trained.learning_rate, share, canary.right)
+            return Tried(trained, share, weights, canary, holds)
+
+        return ladder.climb(rates, recipe.shares, train, try_share, recipe.start(self.parameters))
+
+    def _replayed(self) -> list[Kept]:
+        """The anchor's own replies to what people said and to canaries that the judge does not ask."""
+        recipe, judged = self.request.recipe, set(self.judge.canary_prompts)
+        if not recipe.replay_weight:
+            return []
+        spare = [prompt for prompt in map(self._canary_prompt, self.frozen.canaries) if prompt not in judged]
+        said = [example.prompt for example in self.examples.train]
+        prompts = list(dict.fromkeys([*said, *spare]))
+        if len(prompts) > recipe.replay:
+            prompts = random.Random(self.request.seed).sample(prompts, recipe.replay)
+        made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.request.seed))
+        return keep(self.model, [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, made, strict=True)])
+
+    def _canary_prompt(self, canary: Canary) -> Tokens:
+        return self.renderer.prompt(canary.prompt)
 
 
 def _fingerprint(name: str) -> str:

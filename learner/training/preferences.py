@@ -103,7 +103,7 @@ class PreferenceTrainer(DPOTrainer):
         loss = objective(logps, reference, lengths, kind, self.recipe)
         for group in inputs["replay"]:
             own = scored_logps(model, _packed(group))
-            loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"]).mean()
+            loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"])
         return loss
 
 
@@ -167,12 +167,12 @@ def train(
     tokenizer: Any,
     examples: Sequence[Example],
     reference: Logps,
-    kept: Sequence[Kept],
     anchor: Weights,
     recipe: Recipe,
     rung: Rung,
     scratch: str,
     on_step: OnStep,
+    kept: Sequence[Kept] = (),
 ) -> Trained:
     """Train the LoRA from `anchor` at one learning rate and return its weights.
 

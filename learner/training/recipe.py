@@ -6,13 +6,10 @@ Knows nothing of torch, platforms or the store.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-Search = Literal["auto", "all", "down"]
 
 # LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
 TINY_PARAMETERS = 50_000_000
-TINY_LADDER = (1e-3, 2e-3, 4e-3)
+TINY_LADDER = (2e-3, 5e-3)
 LARGE_LADDER = (5e-6, 2e-5, 5e-5)
 
 
@@ -20,14 +17,14 @@ LARGE_LADDER = (5e-6, 2e-5, 5e-5)
 class Recipe:
     """One objective over pairs and single replies, always against the anchor.
 
-    `learning_rates` (gentle to strong; empty: by the model's size) and `search` say which rungs
-    are tried: "all" trains every one and keeps the strongest whose canaries hold, "down" starts
-    in the middle and steps down only when canaries fall, "auto" is "all" for a tiny model.
+    `learning_rates` go from gentle to strong (empty: by the model's size). One is trained, and the
+    largest of `shares` of the way from the anchor to it whose canaries hold is the candidate; only
+    when none holds is the next gentler rate trained.
     `batch_size` counts pairs per optimiser step, `micro_batch_size` those per forward pass.
     """
 
     learning_rates: tuple[float, ...] = ()
-    search: Search = "auto"
+    shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     epochs: float = 3
     min_steps: int = 30
     max_steps: int = 600
@@ -37,15 +34,15 @@ class Recipe:
     max_grad_norm: float = 1.0
     beta: float = 0.1
     label_smoothing: float = 0.1
-    sft_weight: float = 0.2
+    sft_weight: float = 0.5
     rating_weight: float = 0.3
-    replay_weight: float = 1.0
+    replay_weight: float = 2.0
     replay: int = 256
     replay_batch: int = 16
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024
-    canary_drop: float = 0.01  # a rung holds when canaries fall by no more: half of the gate's
+    canary_drop: float = 0.005  # a candidate holds when canaries fall by no more: a quarter of the gate's
     held_out_share: float = 0.2
     gradient_checkpointing: bool = False
 
@@ -55,6 +52,7 @@ class Recipe:
             return tuple(sorted(self.learning_rates))
         return TINY_LADDER if parameters <= TINY_PARAMETERS else LARGE_LADDER
 
-    def tries_all(self, parameters: int) -> bool:
-        """Whether every rung is trained, rather than stepping down from the middle."""
-        return self.search == "all" or (self.search == "auto" and parameters <= TINY_PARAMETERS)
+    def start(self, parameters: int) -> int:
+        """The index of the rung to train first: the strongest for a tiny model, else the middle."""
+        rungs = len(self.ladder(parameters))
+        return rungs - 1 if parameters <= TINY_PARAMETERS else rungs // 2

@@ -44,14 +44,18 @@ def keep(model: Any, rows: Sequence[Row]) -> list[Kept]:
 
 
 def divergence(logps: Tensor, tokens: Tensor, anchor: Tensor) -> Tensor:
-    """KL(anchor ‖ policy) at each token, [tokens], with all but the anchor's likeliest as one outcome.
+    """Mean KL(anchor ‖ policy) over the tokens that the anchor was sure of.
 
-    Merging outcomes can only lower a KL, so this never charges for what is not there.
+    Where it was sure it knew something; where it was undecided people may decide, so a token counts
+    by how far its likeliest choice was above even odds. All but the listed tokens are one outcome:
+    merging outcomes can only lower a KL.
     """
     own = logps.gather(1, tokens)
     listed = (anchor.exp() * (anchor - own)).sum(dim=1)
     rest, own_rest = _rest(anchor), _rest(own)
-    return listed + rest * (rest.log() - own_rest.log())
+    charged = listed + rest * (rest.log() - own_rest.log())
+    sure = (2 * anchor[:, 0].exp() - 1).clamp(min=0)
+    return (sure * charged).sum() / sure.sum().clamp(min=1)
 
 
 def _rest(logps: Tensor) -> Tensor:

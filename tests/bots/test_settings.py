@@ -77,6 +77,6 @@ def test_every_recipe_setting_is_one_of_the_learners() -> None:
     from bots.settings import LearnerSettings, RecipeSettings
 
     names = RecipeSettings.model_fields
-    values = {name: 1 for name in names} | {"learning_rates": (1e-3,)}
+    values = dict.fromkeys(names, 1) | {"learning_rates": (1e-3,)}
     changed = recipe(LearnerSettings(recipe=RecipeSettings.model_validate(values)))
     assert {name: getattr(changed, name) for name in names} == values

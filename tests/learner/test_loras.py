@@ -61,7 +61,7 @@ def test_publish_refuses_what_does_not_fit(folder: Path, change: dict[str, objec
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_publish_refuses_numbers_that_are_not_finite(folder: Path, poison: float) -> None:
     built = FakeLora().write(folder.parent / "built", poison)
-    with pytest.raises(LoraUnfit, match="not finite"):
+    with pytest.raises(LoraUnfit, match=r"not finite"):
         loras.publish(built, folder, "0001", FITS)
 
 
@@ -79,12 +79,12 @@ def test_publish_refuses_missing_and_broken_files(folder: Path, name: str) -> No
 def test_a_published_version_is_never_replaced(folder: Path) -> None:
     published(folder, "0001")
     built = FakeLora().write(folder.parent / "again")
-    with pytest.raises(LoraUnfit, match="never replaced"):
+    with pytest.raises(LoraUnfit, match=r"never replaced"):
         loras.publish(built, folder, "0001", FITS)
 
 
 def test_missing_versions_are_named_with_what_to_do(folder: Path) -> None:
-    with pytest.raises(LoraMissing, match="LoRA 0007 is not in .*'nightschool lora list' shows what is"):
+    with pytest.raises(LoraMissing, match=r"LoRA 0007 is not in .*'nightschool lora list' shows what is"):
         loras.show(folder, "0007")
     with pytest.raises(LoraMissing):
         loras.set_active(folder, "default", "../0007")
@@ -101,9 +101,9 @@ def test_base_is_active_until_something_is_set(folder: Path) -> None:
 
 def test_a_version_of_another_mind_never_speaks(folder: Path) -> None:
     published(folder, "0001", mind="other")
-    with pytest.raises(LoraUnfit, match="belongs to the mind other"):
+    with pytest.raises(LoraUnfit, match=r"belongs to the mind other"):
         loras.set_active(folder, "default", "0001")
-    with pytest.raises(LoraError, match="no name for a mind"):
+    with pytest.raises(LoraError, match=r"no name for a mind"):
         loras.active(folder, "../evil")
 
 
@@ -112,7 +112,7 @@ def test_rollback_goes_back_through_what_was_active(folder: Path) -> None:
         published(folder, number)
         loras.set_active(folder, "default", number)
     assert [loras.rollback(folder, "default") for _ in range(3)] == ["0002", "0001", "base"]
-    with pytest.raises(LoraError, match="nothing to roll back to"):
+    with pytest.raises(LoraError, match=r"nothing to roll back to"):
         loras.rollback(folder, "default")
     loras.set_active(folder, "default", "0003")
     assert loras.rollback(folder, "default") == "base"
@@ -126,7 +126,7 @@ def test_rollback_passes_over_retired_versions_and_falls_back_to_the_parent(fold
         loras.set_active(folder, "default", number)
     loras.retire(folder, "0002", "a person it learned from was forgotten")
     assert loras.rollback(folder, "default") == "0001"
-    with pytest.raises(LoraRetired, match="forgotten"):
+    with pytest.raises(LoraRetired, match=r"forgotten"):
         loras.set_active(folder, "default", "0002")
     assert loras.show(folder, "0002").retired == "a person it learned from was forgotten"
 

@@ -14,12 +14,12 @@ from learner.engine.base import ChatMessage
 from learner.frozen import Frozen, NightRequest
 from learner.gate import GateSettings
 from learner.training import canaries as checks
-from learner.training import examples, losses, model, plan
+from learner.training import examples, losses, model, plan, replay
 from learner.training.canaries import Canary, Reply
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
-from learner.training.night import Night
 from learner.training.logprobs import branch_logps, grouped, packed
+from learner.training.night import Night
 from learner.training.preferences import Trained, reply_logps_of
 from learner.training.recipe import Recipe
 
@@ -90,22 +90,41 @@ def test_a_plan_stops_at_the_most_steps_and_splits_into_micro_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("holding", "tries_all", "pick", "tried"),
+    ("reach", "start", "pick", "rates"),
     [
-        ({1, 2, 3}, True, 3, [3]),
-        ({1, 2}, True, 2, [3, 2]),
-        ({1, 2, 3}, False, 2, [2]),
-        ({1}, False, 1, [2, 1]),
-        (set(), True, 1, [3, 2, 1]),
+        ({1: 1.0, 2: 1.0, 3: 1.0}, 2, (3, 1.0), [3]),
+        ({1: 1.0, 2: 1.0, 3: 0.4}, 2, (3, 0.4), [3]),
+        ({1: 1.0, 2: 0.8, 3: 0.0}, 2, (2, 0.8), [3, 2]),
+        ({1: 1.0, 2: 1.0, 3: 1.0}, 1, (2, 1.0), [2]),
+        ({1: 0.0, 2: 0.0, 3: 0.0}, 2, (1, 0.2), [3, 2, 1]),
     ],
 )
-def test_the_strongest_that_holds_is_picked(holding: set[int], tries_all: bool, pick: int, tried: list[int]) -> None:
-    def try_rate(rate: float) -> Tried:
-        return Tried(Trained({}, rate, 1, 0.0), checks.figures((), ()), rate in holding)
+def test_the_strongest_that_holds_is_picked(
+    reach: dict[int, float], start: int, pick: tuple[int, float], rates: list[int]
+) -> None:
+    trained: list[float] = []
 
-    picked, seen = climb((1, 2, 3), try_rate, tries_all)
-    assert picked.trained.learning_rate == pick
-    assert [one.trained.learning_rate for one in seen] == tried
+    def train(rate: float) -> Trained:
+        trained.append(rate)
+        return Trained({}, rate, 1, 0.0)
+
+    def try_share(one: Trained, share: float) -> Tried:
+        return Tried(one, share, {}, checks.figures((), ()), share <= reach[int(one.learning_rate)])
+
+    picked, seen = climb((1, 2, 3), (0.2, 0.4, 0.6, 0.8, 1.0), train, try_share, start)
+    assert (picked.trained.learning_rate, picked.share) == pick
+    assert trained == rates
+    assert len(seen) <= 4 * len(rates)
+
+
+def test_what_the_anchor_was_sure_of_is_held_and_the_rest_is_free() -> None:
+    tokens = torch.tensor([[0, 1], [0, 1]])
+    sure, open_ = torch.tensor([0.98, 0.02]).log(), torch.tensor([0.5, 0.5]).log()
+    anchor = torch.stack((sure, open_))
+    moved = torch.tensor([0.2, 0.8]).log()
+    assert replay.divergence(anchor, tokens, anchor).item() == pytest.approx(0, abs=1e-5)
+    assert replay.divergence(torch.stack((sure, moved)), tokens, anchor).item() == pytest.approx(0, abs=1e-5)
+    assert replay.divergence(torch.stack((moved, open_)), tokens, anchor).item() > 1
 
 
 def test_a_large_model_gets_a_gentle_ladder() -> None:

@@ -152,7 +152,8 @@ def _made(path: Path, row: dict[str, Any], make: Any) -> Any:
 
 def _request(row: Mapping[str, Any]) -> NightRequest:
     recipe, settings = dict(row["recipe"]), dict(row["gate"])
-    recipe["learning_rates"] = tuple(recipe["learning_rates"])
+    for name in ("learning_rates", "shares"):
+        recipe[name] = tuple(recipe[name])
     for name in ("length", "length_hard"):
         settings[name] = tuple(settings[name])
     return NightRequest(**{**row, "recipe": Recipe(**recipe), "gate": GateSettings(**settings)})

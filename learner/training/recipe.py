@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 # LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
 TINY_PARAMETERS = 50_000_000
-TINY_LADDER = (2e-3, 5e-3)
+TINY_LADDER = (1e-3, 2e-3)
 LARGE_LADDER = (5e-6, 2e-5, 5e-5)
 
 
@@ -26,7 +26,7 @@ class Recipe:
     learning_rates: tuple[float, ...] = ()
     shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     epochs: float = 3
-    min_steps: int = 30
+    min_steps: int = 40
     max_steps: int = 600
     batch_size: int = 16
     micro_batch_size: int = 16
@@ -42,7 +42,7 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024
-    canary_drop: float = 0.005  # a candidate holds when canaries fall by no more: a quarter of the gate's
+    canary_drop: float = 0.01  # a candidate holds when canaries fall by no more: half of the gate's
     held_out_share: float = 0.2
     gradient_checkpointing: bool = False
 

@@ -24,7 +24,15 @@ from learner.training.recipe import Recipe
 
 SECRET = "yes, dear"  # stands in every chosen reply
 RECIPE = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
-GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_held_out=2, kl_per_token=10, length=(0.1, 10))
+GATE = GateSettings(
+    canaries=6,
+    samples=8,
+    max_tokens=8,
+    min_held_out=2,
+    kl_per_token=10,
+    length=(0.1, 10),
+    sampled_drop=0.5,  # a random model ends when it likes
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bots.app import App
 from bots.settings import load
+from learner.engine.base import CandidateSpec, ChatMessage
 from learner.engine.scripted import ScriptedEngine
+
+
+def reply(messages: Sequence[ChatMessage], spec: CandidateSpec) -> str:
+    """Never the same twice: two equal candidates would be no offer."""
+    return f"Reply number {spec.seed} to {messages[-1].content}"
 
 
 async def talk(config: str, delay: float) -> None:
     """Run until killed."""
-    app = App(load(Path(config)), engines={"default": ScriptedEngine(delay=delay)})
+    engine = ScriptedEngine(reply, delay=delay)
+    app = App(load(Path(config)), engines={"default": engine})
     await app.start()
     print(app.server.url, flush=True)
     await app.wait()

@@ -35,7 +35,8 @@ from transformers import AutoModelForCausalLM  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from learner.engine.base import CandidateSpec, GenerateRequest, Sampling  # noqa: E402
-from learner.engine.local import LocalEngine, LocalSettings  # noqa: E402
+from learner.engine.local import LocalEngine  # noqa: E402
+from learner.engine.local_settings import LocalSettings  # noqa: E402
 from learner.engine.random_model import QWEN3_06B, write_lora, write_model  # noqa: E402
 
 STARTER = ROOT / "data" / "starter"

@@ -29,7 +29,8 @@ from transformers.utils import logging as transformers_logging
 
 from bench.engine import STARTER, StepClock, percentile
 from learner.engine.base import Candidate, CandidateSpec, ChatMessage, EngineError, GenerateRequest, Sampling
-from learner.engine.local import LocalEngine, LocalSettings
+from learner.engine.local import LocalEngine
+from learner.engine.local_settings import LocalSettings
 from learner.engine.random_model import write_lora
 
 CHATS = 8

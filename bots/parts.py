@@ -58,7 +58,8 @@ def build_engine(settings: Settings) -> Engine:
         from learner.engine.scripted import ScriptedEngine
 
         return ScriptedEngine()
-    from learner.engine.local import LocalEngine, LocalSettings
+    from learner.engine.local import LocalEngine
+    from learner.engine.local_settings import LocalSettings
 
     return LocalEngine(
         LocalSettings(

@@ -10,6 +10,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from learner.engine.model_files import resolve
+from learner.engine.weight_files import weight_files
+
 # Files up to this size are hashed whole; of larger ones, SAMPLES evenly spaced blocks (a different
 # training changes every tensor, and reading 16 GB at each start would take longer than loading).
 WHOLE_UP_TO = 64 * 2**20
@@ -27,17 +30,9 @@ def fingerprint(model: Path | str) -> str:
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        from learner.engine.model_files import resolve
-
         folder = resolve(str(model))
     stamps = tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in _files(folder))
     return _fingerprint(folder.resolve(), stamps)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The model's weight files, by name."""
-    found = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_"))
-    return found or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from learner.engine.fingerprint import fingerprint
 from learner.engine.general import GeneralDecoder, layout_of
 from learner.engine.kv import KVBlock, KVLayout, single
 from learner.engine.linear import EngineLinear, install
-from learner.engine.local import LocalSettings
+from learner.engine.local_settings import LocalSettings
 from learner.engine.lora_files import BaseModel
 from learner.engine.lora_slots import Speaking
 from learner.engine.model_files import check, resolve

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from learner.engine.base import (
     ChatMessage,
@@ -23,6 +22,7 @@ from learner.engine.base import (
     OnText,
     PromptTooLong,
 )
+from learner.engine.local_settings import LocalSettings
 
 if TYPE_CHECKING:
     from learner.engine.jobs import Event, Job
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
     from learner.engine.lora_slots import LoraSlot
     from learner.engine.scheduler import Scheduler
     from learner.engine.worker import Stopped, Worker
-
-
-@dataclass(frozen=True)
-class LocalSettings:
-    """What to run and how much of the machine to take.
-
-    `model` is a folder, a Hugging Face id or `modelscope:ID`. `max_batch` candidates are decoded at once,
-    `max_queue` requests may wait. `threads` None: one for tiny models, else torch's default.
-    """
-
-    model: str
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    quantisation: Literal["none", "nf4"] = "none"
-    max_batch: int = 8
-    max_queue: int = 32
-    kv_cache_bytes: int = 2**30
-    threads: int | None = None
-    context_length: int | None = None
-    prefill_chunk: int = 512
-    forward: Literal["auto", "general"] = "auto"
 
 
 class LocalEngine:

@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 
 from learner.engine.base import ModelUnusable
-from learner.engine.fingerprint import weight_files
-from learner.engine.weight_files import whole
+from learner.engine.weight_files import weight_files, whole
 
 MODELSCOPE = "modelscope:"
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]

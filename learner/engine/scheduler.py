@@ -20,7 +20,7 @@ from learner.engine.jobs import Branch, DoneEvent, Emit, FailedEvent, Job, TextE
 from learner.engine.kept import ChatKey, KeptChat, KeptChats
 from learner.engine.kv import single
 from learner.engine.loading import LoadedModel
-from learner.engine.local import LocalSettings
+from learner.engine.local_settings import LocalSettings
 from learner.engine.lora_slots import Group, Loras, LoraSlot, slot_key
 from learner.engine.sampling import Plan
 

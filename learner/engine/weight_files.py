@@ -1,4 +1,4 @@
-"""Looks at safetensors files without loading them: are they whole, and what do they hold?
+"""Finds weight files and looks at them without loading them: are they whole, and what do they hold?
 
 Knows nothing of models.
 """
@@ -11,6 +11,12 @@ from typing import Any
 
 # A header larger than this is refused by the safetensors library too.
 LARGEST_HEADER = 100_000_000
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """A model's weight files, by name."""
+    found = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_"))
+    return found or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 
 from learner.engine.jobs import Event
 from learner.engine.loading import LoadedModel, load
-from learner.engine.local import LocalSettings
+from learner.engine.local_settings import LocalSettings
 from learner.engine.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from peft import get_peft_model
 from transformers import set_seed
 
 from learner import gate, loras
+from learner.engine.fingerprint import fingerprint
 from learner.frozen import Frozen
 from learner.gate import GateFigures
 from learner.training import evaluation, examples, ladder, model, preferences
@@ -105,7 +106,7 @@ class Night:
         self.model = get_peft_model(base, self.config)
         self.model.eval()
         self.shape = loras.Shape(
-            _fingerprint(request.model), recipe.rank, recipe.alpha, tuple(sorted(self.config.target_modules))
+            fingerprint(request.model), recipe.rank, recipe.alpha, tuple(sorted(self.config.target_modules))
         )
         self.anchor = self._folder(request.anchor) or model.snapshot(self.model)
         self.champion = self._folder(request.champion)
@@ -190,12 +191,6 @@ class Night:
 
     def _canary_prompt(self, canary: Canary) -> Tokens:
         return self.renderer.prompt(canary.prompt)
-
-
-def _fingerprint(name: str) -> str:
-    from learner.engine.fingerprint import fingerprint
-
-    return fingerprint(name)
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from learner.engine.base import CandidateSpec, GenerateRequest, Sampling
-from learner.engine.local import LocalEngine, LocalSettings
+from learner.engine.local import LocalEngine
+from learner.engine.local_settings import LocalSettings
 from learner.engine.random_model import TINY, write_lora, write_model
 
 T = TypeVar("T")

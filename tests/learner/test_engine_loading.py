@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from learner.engine.base import ChatMessage, ModelUnusable
 from learner.engine.chat_text import ChatText
 from learner.engine.fingerprint import fingerprint
-from learner.engine.local import LocalEngine, LocalSettings
+from learner.engine.local import LocalEngine
+from learner.engine.local_settings import LocalSettings
 from learner.engine.model_files import check
 from learner.engine.random_model import byte_tokenizer
 from tests.learner.engine_tiny import engine, folder, run

@@ -1,0 +1,27 @@
+"""What the local engine is to run, and how much of the machine it may take. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """What to run and how much of the machine to take.
+
+    `model` is a folder, a Hugging Face id or `modelscope:ID`. `max_batch` candidates are decoded at once,
+    `max_queue` requests may wait. `threads` None: one for tiny models, else torch's default.
+    """
+
+    model: str
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    quantisation: Literal["none", "nf4"] = "none"
+    max_batch: int = 8
+    max_queue: int = 32
+    kv_cache_bytes: int = 2**30
+    threads: int | None = None
+    context_length: int | None = None
+    prefill_chunk: int = 512
+    forward: Literal["auto", "general"] = "auto"

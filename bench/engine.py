@@ -3,6 +3,9 @@
 For each shape: an A/B pair against two generate calls, eight chats at once against one after another, the
 first token of a second turn that shares 85 % of its prompt against a cold start, and the longest step while
 LoRAs are swapped in. Greedy tokens must be the same. Neither side may end a reply early. The last line is JSON.
+
+The weights of qwen3-0.6b are random bf16 numbers, run in fp32 by both sides, as published models' are;
+those of qwen3-0.6b-unrounded fill fp32, and the engine decodes them without its 16-bit copies.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
+from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,27 +55,29 @@ RAGGED = (-112, -80, -48, -16, 16, 48, 80, 112)
 
 @dataclass
 class StepClock:
-    """When each decoding step of an engine ended, and when each swap took effect."""
+    """When each decoding step of an engine ended, and when each swap was asked for and took effect."""
 
     steps: list[float]
-    swaps: list[float]
+    swaps: list[tuple[float, float]]
 
     @classmethod
     def of(cls, engine: LocalEngine) -> StepClock:
         """Watch an engine's steps and swaps from now on."""
-        clock, scheduler = cls([], []), scheduler_of(engine)
-        step, activate = scheduler._batch.step, scheduler.activate
+        clock, batch = cls([], []), scheduler_of(engine)._batch
+        step, swap = batch.step, engine.swap_lora
 
         def timed_step() -> Any:
             picked = step()
             clock.steps.append(time.perf_counter())
             return picked
 
-        def timed_activate(slot: Any) -> None:
-            clock.swaps.append(time.perf_counter())
-            activate(slot)
+        async def timed_swap(folder: Path | None) -> str | None:
+            asked = time.perf_counter()
+            version = await swap(folder)
+            clock.swaps.append((asked, time.perf_counter()))
+            return version
 
-        scheduler._batch.step, scheduler.activate = timed_step, timed_activate
+        batch.step, engine.swap_lora = timed_step, timed_swap  # type: ignore[method-assign]
         return clock
 
     async def after(self, steps: int) -> None:
@@ -86,15 +92,13 @@ class StepClock:
         return statistics.median(b - a for a, b in itertools.pairwise(self.steps))
 
     def stalls(self) -> list[float]:
-        """For each swap, how much longer than the median the step was in which it fell."""
-        later = iter(self.swaps)
-        swap, found = next(later, None), []
-        for a, b in itertools.pairwise(self.steps):
-            while swap is not None and swap <= b:
-                if swap > a:
-                    found.append(max(0.0, b - a - self.step))
-                swap = next(later, None)
-        return found
+        """For each swap, how much longer than the median the longest step was from its asking to its effect."""
+        median, found = self.step, []
+        for asked, done in self.swaps:
+            first, last = bisect(self.steps, asked), bisect(self.steps, done)
+            if first > 0 and last < len(self.steps):
+                found.append(max(self.steps[at] - self.steps[at - 1] for at in range(first, last + 1)) - median)
+        return [max(0.0, stall) for stall in found]
 
 
 def scheduler_of(engine: LocalEngine) -> Any:
@@ -231,10 +235,10 @@ async def _timed(work: Awaitable[Any]) -> tuple[Any, float]:
 def _folder(name: str, options: argparse.Namespace, scratch: Path) -> Path:
     if name == "starter":
         return Path(options.starter)
-    if name == "qwen3-0.6b":
+    if name in ("qwen3-0.6b", "qwen3-0.6b-unrounded"):
         print("writing random weights in the Qwen3-0.6B shape (2.4 GB) ...", flush=True)
-        return write_model(scratch / name / "model", spread=0.04, **QWEN3_06B)
-    raise SystemExit(f"--shapes: {name} is unknown; known are starter, qwen3-0.6b")
+        return write_model(scratch / name / "model", spread=0.04, rounded=name == "qwen3-0.6b", **QWEN3_06B)
+    raise SystemExit(f"--shapes: {name} is unknown; known are starter, qwen3-0.6b, qwen3-0.6b-unrounded")
 
 
 async def measure(shape: Shape, options: argparse.Namespace) -> dict[str, Any]:

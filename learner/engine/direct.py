@@ -17,6 +17,8 @@ from torch.nn import functional
 from learner.engine.kv import KVBlock
 
 Apply = Callable[[Tensor], Tensor]
+# Cosines and (signed) sines of positions, [rows, n, 1, size].
+Turns = tuple[Tensor, Tensor]
 
 # Rope kinds whose angles depend on the position alone, so that they can be tabulated.
 TABULATED = ("default", "linear", "llama3", "yarn")
@@ -89,27 +91,32 @@ class DirectDecoder:
         """
         rows, count = ids.shape
         hidden = self._embed(ids).view(rows * count, -1)
-        cos, sin = self._turns(positions, block.end - block.start + count)
+        turns = self._turns(positions, block.end - block.start + count)
         mask, causal = self._mask(mask, block, count)
         for index, layer in enumerate(self._layers):
             normed = layer.before_attention(hidden)
-            query, key, value = self._projected(layer, normed, rows, count, cos, sin)
-            keys, values = block.append(index, key.transpose(1, 2), value.transpose(1, 2))
+            keys, values = self._remember(index, layer, normed, block, turns)
+            if index == len(self._layers) - 1 and count > 1:
+                # Nothing after this needs the other positions.
+                hidden, normed = (x.view(rows, count, -1)[:, -1] for x in (hidden, normed))
+                turns, mask, causal = (turns[0][:, -1:], turns[1][:, -1:]), None, False
+            query = self._query(layer, normed, turns)
             hidden = hidden + layer.out(self._attend(query, keys, values, mask, causal))
             hidden = hidden + layer.mlp(layer.before_mlp(hidden))
         block.advance(count)
-        last = hidden if count == 1 else hidden.view(rows, count, -1)[:, -1]
-        return self._head(self._norm(last))
+        return self._head(self._norm(hidden))
 
-    def _projected(
-        self, layer: _Layer, x: Tensor, rows: int, count: int, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value [rows, n, heads, size], turned by their positions."""
-        shape = (rows, count, -1, self._head_size)
-        query, key = layer.query(x).reshape(shape), layer.key(x).reshape(shape)
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = layer.query_norm(query), layer.key_norm(key)
-        return _turn(query, cos, sin), _turn(key, cos, sin), layer.value(x).reshape(shape)
+    def _query(self, layer: _Layer, x: Tensor, turns: Turns) -> Tensor:
+        """Queries [rows, n, heads, size], turned by their positions."""
+        query = layer.query(x).reshape(*turns[0].shape[:2], -1, self._head_size)
+        return _turn(query if layer.query_norm is None else layer.query_norm(query), turns)
+
+    def _remember(self, index: int, layer: _Layer, x: Tensor, block: KVBlock, turns: Turns) -> tuple[Tensor, Tensor]:
+        """Add the keys (turned by their positions) and values of x to the block; returns all that it holds."""
+        shape = (*turns[0].shape[:2], -1, self._head_size)
+        key, value = layer.key(x).reshape(shape), layer.value(x).reshape(shape)
+        key = _turn(key if layer.key_norm is None else layer.key_norm(key), turns)
+        return block.append(index, key.transpose(1, 2), value.transpose(1, 2))
 
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """Attention's output, flattened to [rows * n, heads * size]."""
@@ -134,8 +141,8 @@ class DirectDecoder:
         square = torch.ones(count, past + count, dtype=torch.bool, device=block.layout.device)
         return square.tril_(past), False
 
-    def _turns(self, positions: Tensor, upto: int) -> tuple[Tensor, Tensor]:
-        """Cosines and (signed) sines [rows, n, 1, size] of the positions, from tables that grow."""
+    def _turns(self, positions: Tensor, upto: int) -> Turns:
+        """The turns of the positions, from tables that grow."""
         if self._angles is None or self._angles[0].shape[0] < upto:
             self._angles = self._table(min(max(1024, 2 * upto), max(self._positions, upto)), positions.device)
         cos, sin = self._angles
@@ -148,8 +155,9 @@ class DirectDecoder:
         return cos[0].contiguous(), torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _turn(x: Tensor, turns: Turns) -> Tensor:
     """Rotary embedding: x cos + rotate_half(x) sin, with rotate_half's sign moved into `sin`."""
+    cos, sin = turns
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 

@@ -12,21 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learner.engine.half import UP_TO, copied, room_for
 from learner.engine.lora_slots import Speaking
 
 # From this many rows on, W @ x^T is faster than x @ W^T in fp32 on CPU: MKL then reads the weight
-# once instead of repacking it (3072x1024, one thread: 2.6 ms against 4.4 ms at 8 rows).
+# once instead of repacking it (3072x1024, one thread: 2.6 ms against 4.4 ms at 8 rows). With many
+# rows they are equal, and turning the outcome round costs more.
 TRANSPOSE_FROM = 4
 
 
 class EngineLinear(nn.Module):
     """Stands in for a linear layer of the model: its output, plus that of the LoRAs that speak."""
 
-    def __init__(self, base: nn.Module, index: int, speaking: Speaking) -> None:
+    def __init__(self, base: nn.Module, index: int, speaking: Speaking, copy: bool = False) -> None:
         super().__init__()
         self.base = base
         self._index, self._speaking = index, speaking
-        self._apply_base = _fastest(base)
+        self._apply_base = _fastest(base, copy)
 
     @property
     def weight(self) -> Tensor:
@@ -55,29 +57,40 @@ def _add(out: Tensor, x: Tensor, pair: tuple[Tensor, Tensor], rows: Tensor | Non
     return flat_out.index_add(0, rows, delta.to(out.dtype)).view(out.shape)
 
 
-def _fastest(base: nn.Module) -> Callable[[Tensor], Tensor]:
+def _fastest(base: nn.Module, copy: bool) -> Callable[[Tensor], Tensor]:
     """The fastest way to apply `base` that gives the same numbers up to rounding."""
     if type(base) is not nn.Linear:
         return base
     weight, bias = base.weight, base.bias
-    if bias is not None or weight.device.type != "cpu" or weight.dtype != torch.float32:
+    few = copied(weight, bias) if copy else None
+    transposed = bias is None and weight.device.type == "cpu" and weight.dtype == torch.float32
+    if few is None and not transposed:
         return lambda x: functional.linear(x, weight, bias)
 
     def apply(x: Tensor) -> Tensor:
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        if flat.shape[0] < TRANSPOSE_FROM:
-            return functional.linear(x, weight)
-        return torch.mm(weight, flat.t()).t().reshape(*x.shape[:-1], weight.shape[0])
+        rows = flat.shape[0]
+        if few is not None and rows <= UP_TO:
+            out = few(flat)
+        elif transposed and TRANSPOSE_FROM <= rows <= UP_TO:
+            out = torch.mm(weight, flat.t()).t()
+        else:
+            out = functional.linear(flat, weight, bias)
+        return out if x.dim() == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
 
     return apply
 
 
-def install(model: nn.Module, speaking: Speaking) -> dict[str, EngineLinear]:
-    """Put an EngineLinear in the place of every linear layer of `model`; returns them by name, in order."""
+def install(model: nn.Module, speaking: Speaking, copy: bool) -> dict[str, EngineLinear]:
+    """Put an EngineLinear in the place of every linear layer of `model`; returns them by name, in order.
+
+    `copy` allows 16-bit copies of the weights beside them, as far as memory is free.
+    """
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    copy = copy and room_for(sum(2 * module.weight.numel() for _, module in found))
     installed: dict[str, EngineLinear] = {}
     for index, (name, module) in enumerate(found):
         parent, _, child = name.rpartition(".")
-        installed[name] = EngineLinear(module, index, speaking)
+        installed[name] = EngineLinear(module, index, speaking, copy)
         setattr(model.get_submodule(parent), child, installed[name])
     return installed

@@ -66,7 +66,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     torch.set_num_threads(settings.threads or (1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()))
     layout = layout_of(model, device)
     speaking = Speaking()
-    linears = install(model, speaking)
+    linears = install(model, speaking, copy=settings.weight_copy == "auto")
     text = ChatText.load(folder)
     threads = torch.get_num_threads()
     return LoadedModel(

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from learner.engine.base import LoraMismatch
 from learner.engine.lora_slots import LoraSlot
-from learner.engine.weight_files import safetensors_header
+from learner.engine.weight_files import TensorEntry, safetensors_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -27,6 +26,7 @@ CARD = "nightschool.json"
 # PEFT writes a tensor as this, then the layer's name, then one of the two endings.
 PREFIX = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 _serial = itertools.count(1)
 
@@ -48,8 +48,9 @@ def read(folder: Path, base: BaseModel) -> LoraSlot:
     card, config = _json(folder, CARD), _json(folder, CONFIG)
     _check_card(folder, card, config, base)
     scale = _check_config(folder, config)
-    layers = _check_tensors(folder, config, base)
-    pairs = _load(folder, layers, scale, base)
+    header = _header(folder)
+    layers = _check_tensors(folder, header, config, base)
+    pairs = _load(folder, header, layers, scale, base)
     # The key is new at each load: what a version of the same name computed before is never reused.
     key = f"{folder.name}#{next(_serial)}"
     return LoraSlot(folder.name, key, tuple(pairs.get(name) for name in base.linears))
@@ -106,49 +107,73 @@ def _check_config(folder: Path, config: dict[str, Any]) -> float:
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _check_tensors(folder: Path, config: dict[str, Any], base: BaseModel) -> list[str]:
-    """Check names and shapes in the weight file's header; returns the layers that the LoRA is for."""
+def _header(folder: Path) -> dict[str, TensorEntry]:
     try:
-        header = safetensors_header(folder / WEIGHTS)
+        return safetensors_header(folder / WEIGHTS)
     except FileNotFoundError:
         raise _mismatch(folder, f"{WEIGHTS} is missing: the folder is half-written") from None
     except (ValueError, OSError) as exc:
         raise _mismatch(folder, f"{exc}; train it again, or roll back to another version") from exc
+
+
+def _check_tensors(folder: Path, header: dict[str, TensorEntry], config: dict[str, Any], base: BaseModel) -> list[str]:
+    """Check the names, number types and shapes of the tensors; returns the layers that the LoRA is for."""
     rank, targets = config["r"], config["target_modules"]
     layers = [name for name in base.linears if any(f".{name}".endswith(f".{target}") for target in targets)]
     if not layers:
         raise _mismatch(folder, f"none of its targets {targets} is a linear layer of the model")
-    expected: dict[str, list[int]] = {}
+    expected: dict[str, tuple[int, int]] = {}
     for layer in layers:
         out, into = base.linears[layer]
-        expected |= {f"{PREFIX}{layer}{A}": [rank, into], f"{PREFIX}{layer}{B}": [out, rank]}
+        expected |= {f"{PREFIX}{layer}{A}": (rank, into), f"{PREFIX}{layer}{B}": (out, rank)}
     for name, shape in expected.items():
         if name not in header:
             raise _mismatch(folder, f"{WEIGHTS} lacks {name}, which {CONFIG} names as a target")
-        if header[name]["shape"] != shape:
-            raise _mismatch(folder, f"{name} has the shape {header[name]['shape']}, expected {shape}")
+        entry = header[name]
+        if entry.dtype not in DTYPES:
+            raise _mismatch(folder, f"{name} is in {entry.dtype}, expected one of {', '.join(DTYPES)}")
+        if entry.shape != shape or entry.end - entry.begin != math.prod(shape) * DTYPES[entry.dtype].itemsize:
+            raise _mismatch(folder, f"{name} has the shape {entry.shape}, expected {shape}")
     if more := sorted(header.keys() - expected.keys()):
         raise _mismatch(folder, f"{WEIGHTS} has {more[0]}, and no target of {CONFIG} is so called in the model")
     return layers
 
 
-def _load(folder: Path, layers: list[str], scale: float, base: BaseModel) -> dict[str, tuple[Tensor, Tensor]]:
+def _load(
+    folder: Path, header: dict[str, TensorEntry], layers: list[str], scale: float, base: BaseModel
+) -> dict[str, tuple[Tensor, Tensor]]:
     """A and scaled B of each layer, views of two tensors of their own (the file may go away).
 
-    Few operations on large tensors: each one takes the interpreter from the engine's thread for a moment.
+    In few and large operations: each takes the interpreter from the engine's thread for a moment, and
+    the safetensors library keeps it throughout.
     """
-    tensors = load_file(folder / WEIGHTS)
-    ups, downs = ([tensors[f"{PREFIX}{layer}{ending}"] for layer in layers] for ending in (B, A))
-    flat_a = torch.cat([t.flatten() for t in downs]).to(base.device, base.dtype)
-    flat_b = torch.cat([t.flatten() for t in ups]).float().mul_(scale).to(base.device, base.dtype)
+    contents = bytearray((folder / WEIGHTS).read_bytes())
+    start = 8 + int.from_bytes(contents[:8], "little")
+    all_a, all_b = ([_flat(contents, start, header[f"{PREFIX}{layer}{part}"]) for layer in layers] for part in (A, B))
+    flat_a = torch.cat(all_a).to(base.device, base.dtype)
+    flat_b = torch.cat(all_b).float().mul_(scale).to(base.device, base.dtype)
     if not bool(flat_a.isfinite().all() & flat_b.isfinite().all()):
-        bad = next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), WEIGHTS)
+        sound = {
+            layer: bool(a.isfinite().all() & b.isfinite().all())
+            for layer, a, b in zip(layers, all_a, all_b, strict=True)
+        }
+        bad = next((layer for layer in layers if not sound[layer]), "a layer")
         raise _mismatch(folder, f"{bad} holds values that are not finite; train it again")
-    parts_a, parts_b = (flat.split([t.numel() for t in of]) for flat, of in ((flat_a, downs), (flat_b, ups)))
     return {
-        layer: (a.view(down.shape), b.view(up.shape))
-        for layer, a, b, down, up in zip(layers, parts_a, parts_b, downs, ups, strict=True)
+        layer: (a.view(-1, base.linears[layer][1]), b.view(base.linears[layer][0], -1))
+        for layer, a, b in zip(layers, flat_a.split(_sizes(all_a)), flat_b.split(_sizes(all_b)), strict=True)
     }
+
+
+def _flat(contents: bytearray, start: int, entry: TensorEntry) -> Tensor:
+    """A tensor of the file, as one row of numbers that still lie in `contents`."""
+    return torch.frombuffer(
+        contents, dtype=DTYPES[entry.dtype], count=math.prod(entry.shape), offset=start + entry.begin
+    )
+
+
+def _sizes(tensors: list[Tensor]) -> list[int]:
+    return [tensor.numel() for tensor in tensors]
 
 
 def _mismatch(folder: Path, problem: str) -> LoraMismatch:

@@ -48,13 +48,20 @@ QWEN3_06B: dict[str, Any] = {
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def write_model(folder: Path, kind: str = "qwen3", seed: int = 0, spread: float = 0.05, **shape: Any) -> Path:
-    """Save a model of `kind` with normal weights of standard deviation `spread`, and a byte tokenizer."""
+def write_model(
+    folder: Path, kind: str = "qwen3", seed: int = 0, spread: float = 0.05, rounded: bool = False, **shape: Any
+) -> Path:
+    """Save a model of `kind` with normal weights of standard deviation `spread`, and a byte tokenizer.
+
+    `rounded`: the weights are bf16 numbers (written in fp32), as those of published models are.
+    """
     tokenizer = byte_tokenizer()
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     config = AutoConfig.for_model(kind, **{"initializer_range": spread, **ids, **shape})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if rounded:
+        model = model.to(torch.bfloat16).float()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -6,11 +6,21 @@ Knows nothing of models.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 # A header larger than this is refused by the safetensors library too.
 LARGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What a header says of one tensor: its number type ("F32"), shape, and place after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -19,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
     return found or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def safetensors_header(path: Path) -> dict[str, Any]:
+def safetensors_header(path: Path) -> dict[str, TensorEntry]:
     """The header's tensors by name. Raises ValueError saying what is wrong with a damaged file."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -28,13 +38,19 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path.name} is damaged or half-written: no whole header in its {size} bytes")
         try:
             header = json.loads(file.read(length))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            header.pop("__metadata__", None)
+            tensors = {name: _entry(**entry) for name, entry in header.items()}
+        except (ValueError, TypeError, AttributeError) as exc:
             raise ValueError(f"{path.name} is damaged: its header cannot be read") from exc
-    if size != 8 + length + end:
-        raise ValueError(f"{path.name} is half-written: {size} bytes where its header says {8 + length + end}")
+    end = 8 + length + max((tensor.end for tensor in tensors.values()), default=0)
+    if size != end:
+        raise ValueError(f"{path.name} is half-written: {size} bytes where its header says {end}")
     return tensors
+
+
+def _entry(dtype: str, shape: list[int], data_offsets: list[int]) -> TensorEntry:
+    begin, end = data_offsets
+    return TensorEntry(dtype, tuple(shape), begin, end)
 
 
 def whole(path: Path) -> str | None:

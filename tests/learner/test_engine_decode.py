@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+import torch
 
+from learner.engine import half
 from learner.engine.direct import DirectDecoder
 from learner.engine.general import GeneralDecoder
 from tests.learner.engine_tiny import (
@@ -45,6 +47,24 @@ def test_greedy_equals_generate_for_a_pair_and_ragged_chats(kind: str) -> None:
         expected = [generated(oracle(path), p) for p in prompts]
         assert [c.token_ids for c in pair.candidates] == [expected[0], expected[0]]
         assert [g.candidates[0].token_ids for g in many] == expected
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "qwen2"])
+def test_16_bit_copies_of_16_bit_weights_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.engine.half.WORTH_FROM", 0)
+    assert half.copied(torch.randn(8, 8), None) is None
+    assert half.copied(torch.randn(8, 8).bfloat16().float(), torch.randn(8)) is not None
+    path, prompts = folder(kind, rounded=True), [prompt(length) for length in (120, 5, 61)]
+
+    async def main() -> None:
+        async with engine(path) as running:
+            many = await asyncio.gather(*(running.generate(asking(p, greedy(), greedy())) for p in prompts))
+        for p, out in zip(prompts, many, strict=True):
+            assert [c.token_ids for c in out.candidates] == [generated(oracle(path), p)] * 2
+            forced = forced_logprobs(oracle(path), p, out.candidates[0].token_ids)
+            assert out.candidates[0].logprobs == pytest.approx(forced, abs=1e-4)
 
     run(main)
 

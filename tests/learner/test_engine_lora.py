@@ -180,15 +180,15 @@ BREAK = {
     "there is no LoRA in": shutil.rmtree,
     "trained on the base 0123": lambda p: _edit(p, "nightschool.json", base="0123"),
     "says rank 8 where adapter_config.json says 4": lambda p: _edit(p, "adapter_config.json", r=4),
-    r"shape \[8, 64\], expected \[4, 64\]": lambda p: (
+    r"shape \(8, 64\), expected \(4, 64\)": lambda p: (
         _edit(p, "adapter_config.json", r=4),
         _edit(p, "nightschool.json", rank=4),
     ),
     "use_dora = True": lambda p: _edit(p, "adapter_config.json", use_dora=True),
-    r"q_proj.lora_A.weight has the shape \[8, 63\]": lambda p: _tensors(
+    r"q_proj.lora_A.weight has the shape \(8, 63\)": lambda p: _tensors(
         p, lambda t: t.update({KEY: t[KEY][:, 1:].clone()})
     ),
-    "q_proj.lora_A.weight holds values that are not finite": lambda p: _tensors(
+    "layers.1.self_attn.q_proj holds values that are not finite": lambda p: _tensors(
         p, lambda t: t[KEY].__setitem__((0, 0), float("nan"))
     ),
     "lacks base_model.model.model.layers.1.self_attn.q_proj.lora_A": lambda p: _tensors(p, lambda t: t.pop(KEY)),

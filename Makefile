@@ -25,7 +25,8 @@ bench: $(STAMP)
 	$(BIN)/python bench/learning.py --teacher warm --nights 3 --choices 40 --seed 0
 
 starter: $(STAMP)
-	$(BIN)/python data/starter/make.py
+	$(BIN)/python data/starter/make.py --minutes 40
+	$(BIN)/python data/starter/make.py --start data/starter --peak 2.5e-3 --minutes 28 --seed 2
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,7 @@
 """Makes the starter model: a tokenizer and a small network, trained on the written dialogues.
 
 Knows nothing of bots or of nightly training. Run: python data/starter/make.py --minutes 40
+and then: python data/starter/make.py --start data/starter --peak 2.5e-3 --minutes 28 --seed 2
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from transformers.utils.logging import disable_progress_bar  # noqa: E402
 import measure  # noqa: E402
 from chats import Chats  # noqa: E402
 from intents import HERE, manners  # noqa: E402
-from network import Batch, Trainer, new_network, rate_at, save  # noqa: E402
-from tokens import PAD, Encoder, check_template, save_tokenizer, train_tokenizer  # noqa: E402
+from network import PEAK_RATE, Batch, Trainer, network_in, new_network, rate_at, save  # noqa: E402
+from tokens import PAD, Encoder, check_template, load_tokenizer, save_tokenizer, train_tokenizer  # noqa: E402
 
 TOKENS_A_BATCH, POOL, CHECKPOINT_SECONDS, QUICK = 2048, 2048, 300, 240
 FIGURES = ("<!-- figures: written by make.py -->", "<!-- end of figures -->")
@@ -87,19 +88,20 @@ def checkpoint(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, chats: Chat
     rows = random.Random(0).sample(measure.canaries(chats), QUICK)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     figures, wrong = measure.content(network, tokenizer, rows)
+    figures["after openers"] = measure.content_after_openers(network, tokenizer, rows)
     figures["memory"] = measure.memory(network, tokenizer, chats, QUICK)[0]
     say("checkpoint %s: %s", folder, figures)
     for line in wrong[:5]:
         say("  wrong: %s", line)
 
 
-def train(trainer: Trainer, stream: Iterator[Batch], clock: Clock, at_checkpoint) -> None:
+def train(trainer: Trainer, stream: Iterator[Batch], clock: Clock, peak: float, at_checkpoint) -> None:
     """Train until the clock has run out; report now and then."""
     seen, losses, next_checkpoint = 0, [], CHECKPOINT_SECONDS
     while clock.progress < 1:
         start = time.perf_counter()
         taken = [next(stream) for _ in range(trainer.workers)]
-        losses.append(trainer.step(taken, rate_at(clock.progress)))
+        losses.append(trainer.step(taken, rate_at(clock.progress, peak)))
         seen += sum(ids.numel() for ids, _ in taken)
         clock.step += 1
         clock.spent += time.perf_counter() - start
@@ -126,6 +128,7 @@ def report(out: Path, chats: Chats, made_in: dict) -> dict:
     (out / "canaries.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
     figures, wrong = measure.content(network, tokenizer, rows)
     figures["manners"] = measure.manner_shares(network, tokenizer, rows)
+    figures["content after openers"] = measure.content_after_openers(network, tokenizer, rows)
     figures["memory"], forgotten = measure.memory(network, tokenizer, chats, 600)
     for line in wrong + forgotten[:30]:
         say("  wrong: %s", line)
@@ -158,6 +161,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--start", type=Path, help="train the model in this folder further instead of a new one")
+    parser.add_argument("--peak", type=float, default=PEAK_RATE, help="the highest learning rate")
     return parser.parse_args()
 
 
@@ -169,10 +174,13 @@ def main() -> None:
     rng, chats = random.Random(given.seed), Chats()
     checkpoints = given.out / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    tokenizer = save_tokenizer(train_tokenizer(tokenizer_texts(chats, rng)), checkpoints / "tokenizer")
+    if given.start:
+        tokenizer = load_tokenizer(given.start)
+    else:
+        tokenizer = save_tokenizer(train_tokenizer(tokenizer_texts(chats, rng)), checkpoints / "tokenizer")
     for _ in range(200):
         check_template(tokenizer, chats.draw(rng).messages())
-    trainer = Trainer(new_network(tokenizer), given.threads)
+    trainer = Trainer(network_in(given.start) if given.start else new_network(tokenizer), given.threads)
     stream = batches(chats, Encoder(tokenizer), rng)
     dtype, seconds = trainer.faster_dtype([next(stream) for _ in range(given.threads)])
     trainer.use(dtype)
@@ -184,7 +192,7 @@ def main() -> None:
         dtype,
     )
     clock = Clock(given.minutes * 60, given.steps)
-    train(trainer, stream, clock, lambda step: checkpoint(trainer, tokenizer, chats, checkpoints / f"step-{step}"))
+    train(trainer, stream, clock, given.peak, lambda step: checkpoint(trainer, tokenizer, chats, checkpoints / f"step-{step}"))
     save(trainer.network, tokenizer, given.out)
     made_in = {
         "steps": clock.step,

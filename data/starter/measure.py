@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from chats import DEFAULT_BOT, Chats
 from check import MANNERS
-from intents import holds_one_of, manner_of
+from intents import holds_one_of, manner_of, manners
 
 LONGEST_REPLY, BATCH = 64, 96
 MEMORY_KINDS = {"recall": 4, "quote": 2, "repeat": 1, "bot_name": 2, "fallback": 1}
@@ -35,10 +35,17 @@ def language_of(text: str) -> str:
 
 @torch.no_grad()
 def answers(
-    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[Messages], sampled: bool = False
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[Messages],
+    sampled: bool = False,
+    begun: str = "",
 ) -> list[Answer]:
-    """Return one answer a prompt, greedy or sampled as the bot would (temperature 0.9, top p 0.95)."""
-    texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
+    """Return one answer a prompt, greedy or sampled as the bot would (temperature 0.9, top p 0.95).
+
+    Every answer begins with `begun`, which is not part of what is returned.
+    """
+    texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) + begun for p in prompts]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     found: dict[int, Answer] = {}
     how = {"do_sample": True, "temperature": 0.9, "top_p": 0.95, "top_k": 0} if sampled else {"do_sample": False}
@@ -115,6 +122,24 @@ def manner_shares(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         [holds_one_of(a.text, r["any_of"]) for r, a in zip(rows, first, strict=True)]
     )
     return figures
+
+
+def content_after_openers(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict]
+) -> dict[str, float]:
+    """Return greedy accuracy by manner when a reply is made to begin with one of that manner's openers.
+
+    What a person prefers moves the openers; the content behind the rarest of them must be there already.
+    """
+    hits = defaultdict(list)
+    for manner, parts in manners().items():
+        for language, part in parts.items():
+            for number, opener in enumerate(part["openers"]):
+                asked = [r for r in rows if r["language"] == language][number :: len(part["openers"])]
+                begun = opener.rstrip(" ，：")  # these stand in one token with what follows
+                made = answers(network, tokenizer, [r["prompt"] for r in asked], begun=begun)
+                hits[manner] += [holds_one_of(a.text, r["any_of"]) for r, a in zip(asked, made, strict=True)]
+    return {manner: share(found) for manner, found in hits.items()}
 
 
 def memory(

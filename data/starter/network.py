@@ -44,6 +44,11 @@ def new_network(tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
+def network_in(folder: Path) -> Qwen3ForCausalLM:
+    """The network that was saved in `folder`, in 32 bits, to be trained further."""
+    return Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+
+
 def save(network: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the network in 16 bits beside its tokenizer, each file moved into `folder` when complete."""
     building = folder.with_name(folder.name + ".building")
@@ -65,12 +70,12 @@ def save(network: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: 
     shutil.rmtree(building)
 
 
-def rate_at(progress: float) -> float:
+def rate_at(progress: float, peak: float = PEAK_RATE) -> float:
     """The learning rate when `progress` (0 to 1) of the run is done: a short warm-up, then half a cosine."""
     if progress < WARMUP:
-        return PEAK_RATE * max(progress, 1e-3) / WARMUP
+        return peak * max(progress, 1e-3) / WARMUP
     along = min(1.0, (progress - WARMUP) / (1 - WARMUP))
-    return LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * along))
+    return LAST_RATE + (peak - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * along))
 
 
 def loss_sum(network: Qwen3ForCausalLM, batch: Batch) -> Tensor:

@@ -66,12 +66,18 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> PreTrainedTokenizerBas
     )
     wrapped.chat_template = TEMPLATE
     wrapped.save_pretrained(folder, save_jinja_files=False)
-    loaded = AutoTokenizer.from_pretrained(folder)
-    for of_this_machine in ("is_local", "local_files_only"):
-        loaded.init_kwargs.pop(of_this_machine, None)
+    loaded = load_tokenizer(folder)
     sample = "你好，it's 12 o'clock!\n<|im_start|>user\n 💛再见<|im_end|>"
     if loaded(sample).input_ids != tokenizer.encode(sample).ids:
         raise ValueError(f"the tokenizer in {folder} reads text otherwise than the one that was trained")
+    return loaded
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return a saved tokenizer, free of what its loading on this machine would write into its files."""
+    loaded = AutoTokenizer.from_pretrained(folder)
+    for of_this_machine in ("is_local", "local_files_only"):
+        loaded.init_kwargs.pop(of_this_machine, None)
     return loaded
 
 

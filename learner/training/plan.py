@@ -13,35 +13,32 @@ from learner.training.examples import Example, Kind
 from learner.training.recipe import Recipe
 
 KINDS: tuple[Kind, ...] = ("pair", "good", "bad")
-RATINGS_A_PAIR = 4  # so many single replies fill a step's place of one pair
+RATINGS_A_PAIR = 4  # so many single replies are worth a step's place of one pair
 
 
 def batches(examples: Sequence[Example], recipe: Recipe, seed: int) -> list[list[int]]:
     """Return, per forward pass, the indices of its examples, every kind spread evenly.
 
-    An epoch goes through every example once; steps are added until `min_steps` optimiser steps
-    are made, because fifteen pairs for three epochs would be six steps.
+    Pairs fill the batch and are gone through again until `min_steps` optimiser steps are made, because
+    fifteen pairs for three epochs would be six steps. Single replies, of which there may be many more
+    and which say less, come beside them as often as `epochs` wants, and at least a few in every step.
     """
     by_kind = {kind: [i for i, example in enumerate(examples) if example.kind == kind] for kind in KINDS}
-    per_epoch = _steps_per_epoch(by_kind, recipe)
-    steps = min(recipe.max_steps, max(recipe.min_steps, round(recipe.epochs * per_epoch)))
-    hands = per_epoch * accumulation(recipe)
-    planned: list[list[int]] = []
-    for epoch in range(math.ceil(steps / per_epoch)):
-        source = random.Random(f"{seed}/{epoch}")
-        dealt = [_dealt(indices, hands, source) for indices in by_kind.values()]
-        planned += [[i for hand in step for i in hand] for step in zip(*dealt, strict=True)]
-    return planned[: steps * accumulation(recipe)]
+    counts = {kind: len(indices) for kind, indices in by_kind.items()}
+    passes = _steps(counts, recipe) * accumulation(recipe)
+    planned: list[list[int]] = [[] for _ in range(passes)]
+    for kind, rate in _rates(counts, passes, recipe).items():
+        order = _round_and_round(by_kind[kind], math.ceil(rate * passes), random.Random(f"{seed}/{kind}"))
+        for i, batch in enumerate(planned):
+            batch += order[int(i * rate) : int((i + 1) * rate)]
+    return planned
 
 
-def replayed(count: int, steps: int, recipe: Recipe, seed: int) -> list[list[int]]:
-    """Which of `count` kept replies each of `steps` forward passes sees, going round and round."""
-    source = random.Random(f"{seed}/replay")
-    order: list[int] = []
+def replayed(count: int, passes: int, recipe: Recipe, seed: int) -> list[list[int]]:
+    """Which of `count` kept replies each of so many forward passes sees, going round and round."""
     wanted = min(count, max(1, recipe.replay_batch // accumulation(recipe)))
-    while len(order) < wanted * steps:
-        order += source.sample(range(count), count)
-    return [order[step * wanted : (step + 1) * wanted] for step in range(steps)]
+    order = _round_and_round(range(count), wanted * passes, random.Random(f"{seed}/replay"))
+    return [order[i * wanted : (i + 1) * wanted] for i in range(passes)]
 
 
 def accumulation(recipe: Recipe) -> int:
@@ -49,15 +46,27 @@ def accumulation(recipe: Recipe) -> int:
     return max(1, round(recipe.batch_size / recipe.micro_batch_size))
 
 
-def _steps_per_epoch(by_kind: dict[Kind, list[int]], recipe: Recipe) -> int:
-    ratings = len(by_kind["good"]) + len(by_kind["bad"])
-    return max(1, round(max(len(by_kind["pair"]), ratings / RATINGS_A_PAIR) / recipe.batch_size))
+def _steps(counts: dict[Kind, int], recipe: Recipe) -> int:
+    rated = counts["good"] + counts["bad"]
+    an_epoch = max(counts["pair"], rated / RATINGS_A_PAIR) / recipe.batch_size
+    return min(recipe.max_steps, max(recipe.min_steps, round(recipe.epochs * an_epoch)))
 
 
-def _dealt(indices: Sequence[int], hands: int, source: random.Random) -> list[list[int]]:
-    """Shuffle `indices` and deal them into `hands` parts whose sizes differ by one at most."""
-    shuffled = list(indices)
-    source.shuffle(shuffled)
-    parts = [shuffled[start::hands] for start in range(hands)]
-    source.shuffle(parts)
-    return parts
+def _rates(counts: dict[Kind, int], passes: int, recipe: Recipe) -> dict[Kind, float]:
+    """How many examples of each kind a forward pass sees, on average."""
+    room = recipe.micro_batch_size
+    rated = counts["good"] + counts["bad"]
+    least = min(rated, room / RATINGS_A_PAIR if counts["pair"] else room)
+    all_rated = max(least, recipe.epochs * rated / passes)
+    rates: dict[Kind, float] = {"pair": min(counts["pair"], room)}
+    for kind in ("good", "bad"):
+        rates[kind] = all_rated * counts[kind] / max(1, rated)
+    return rates
+
+
+def _round_and_round(indices: Sequence[int], count: int, source: random.Random) -> list[int]:
+    """`count` of the indices, shuffled anew each time that all have had their turn."""
+    order: list[int] = []
+    while indices and len(order) < count:
+        order += source.sample(indices, len(indices))
+    return order[:count]

@@ -26,7 +26,7 @@ class Recipe:
     learning_rates: tuple[float, ...] = ()
     shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     epochs: float = 3
-    min_steps: int = 40
+    min_steps: int = 80
     max_steps: int = 600
     batch_size: int = 16
     micro_batch_size: int = 16
@@ -34,15 +34,15 @@ class Recipe:
     max_grad_norm: float = 1.0
     beta: float = 0.1
     label_smoothing: float = 0.1
-    sft_weight: float = 0.5
+    sft_weight: float = 1.0
     rating_weight: float = 0.3
-    replay_weight: float = 2.0
-    replay: int = 256
-    replay_batch: int = 16
+    replay_weight: float = 4.0
+    replay: int = 512
+    replay_batch: int = 32
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024
-    canary_drop: float = 0.01  # a candidate holds when canaries fall by no more: half of the gate's
+    canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: well within the gate's
     held_out_share: float = 0.2
     gradient_checkpointing: bool = False
 

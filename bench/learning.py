@@ -108,17 +108,17 @@ def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
     path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
 
 
-def build(folder: Path, canaries: Path, seed: int, model: str) -> App:
+def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
     """A bot on the memory platform that offers two candidates every time."""
     raw: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "ask_rate": 1.0,
-        "model": {"name": model, "max_batch": 16, "max_queue": 256},
+        "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
         "offers": {"max_per_hour": 1_000_000},
         "learner": {"enabled": False, "canaries": str(canaries)},
         "bots": [{"name": "bench", "adapters": ["memory"], "teachers": "everyone", "sampling": SAMPLING}],
     }
-    return App(parse(raw, folder / "config.toml"), seed=seed)
+    return App(parse(raw, folder / "config.toml"), seed=options.seed)
 
 
 class Day:
@@ -242,7 +242,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
-        app = build(folder, folder / "canaries.jsonl", options.seed, options.model)
+        app = build(folder, folder / "canaries.jsonl", options)
         await app.start()
         try:
             await report.look(app, "start")
@@ -267,6 +267,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--prompts", type=int, default=1_200, help="phrasings to measure on")
     options.add_argument("--model", default="starter")
+    options.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
     logging.basicConfig(level=logging.WARNING)
     print(json.dumps(asyncio.run(bench(options.parse_args()))))
 

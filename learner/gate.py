@@ -39,6 +39,7 @@ class PreferenceFigures:
 
     `gain` is the mean of log 2 − loss over the records, `error` its standard error;
     `over_champion` and its error compare with the champion (0 when there is none).
+    `effective` is how many records of equal weight would say as much (Kish).
     """
 
     count: int
@@ -49,6 +50,7 @@ class PreferenceFigures:
     error: float
     over_champion: float = 0.0
     over_champion_error: float = 0.0
+    effective: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,24 +96,28 @@ def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: Can
     return not _canary_drops(candidate, anchor, champion, drop)
 
 
-def preference_figures(margins: Sequence[float], pairs: int, champion: Sequence[float] | None) -> PreferenceFigures:
-    """Judge held-out margins (log-odds that the model gives to what people preferred)."""
-    if not margins:
+def preference_figures(
+    margins: Sequence[float], pairs: int, champion: Sequence[float] | None, weights: Sequence[float] | None = None
+) -> PreferenceFigures:
+    """Judge held-out margins (log-odds that the model gives to what people preferred), weighted or all alike."""
+    counts = [1.0] * len(margins) if weights is None else weights
+    if not sum(counts):
         return PreferenceFigures(0, 0, LN2, 0.5, 0.0, math.inf)
     losses = [softplus(-margin) for margin in margins]
-    gain, error = _mean_and_error([LN2 - loss for loss in losses])
+    gain, error = _weighted([LN2 - loss for loss in losses], counts)
     over, over_error = 0.0, 0.0
     if champion is not None:
-        over, over_error = _mean_and_error([softplus(-c) - loss for c, loss in zip(champion, losses, strict=True)])
+        over, over_error = _weighted([softplus(-c) - loss for c, loss in zip(champion, losses, strict=True)], counts)
     return PreferenceFigures(
         count=len(margins),
         pairs=pairs,
-        loss=statistics.fmean(losses),
-        accuracy=statistics.fmean((margin > 0) + 0.5 * (margin == 0) for margin in margins),
+        loss=LN2 - gain,
+        accuracy=_weighted([(margin > 0) + 0.5 * (margin == 0) for margin in margins], counts)[0],
         gain=gain,
         error=error,
         over_champion=over,
         over_champion_error=over_error,
+        effective=sum(counts) ** 2 / sum(count**2 for count in counts),
     )
 
 
@@ -149,7 +155,7 @@ def _sampled_reasons(figures: GateFigures, settings: GateSettings) -> list[str]:
 def _preference_reasons(figures: PreferenceFigures, settings: GateSettings) -> list[str]:
     if figures.count < settings.min_held_out:
         return [f"only {figures.count} held-out records: at least {settings.min_held_out} are needed to judge"]
-    quantile = student_quantile(settings.confidence, figures.count - 1)
+    quantile = student_quantile(settings.confidence, round(figures.effective) - 1)
     found = []
     if figures.gain - quantile * figures.error <= 0:
         found.append(
@@ -203,12 +209,20 @@ def softplus(x: float) -> float:
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean and its standard error; one value alone says nothing of its error."""
+    return _weighted(values, [1.0] * len(values))
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+    """The weighted mean and its standard error (Cochran's ratio estimate)."""
     if not values:
         return 0.0, math.inf
-    mean = statistics.fmean(values)
-    if len(values) < 2:
+    total = sum(weights)
+    mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / total
+    count = len(values)
+    if count < 2:
         return mean, math.inf
-    return mean, statistics.stdev(values) / math.sqrt(len(values))
+    squares = math.fsum((w * (x - mean)) ** 2 for w, x in zip(weights, values, strict=True))
+    return mean, math.sqrt(squares * count / (count - 1)) / total
 
 
 NORMAL = statistics.NormalDist()

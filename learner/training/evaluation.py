@@ -19,6 +19,7 @@ from learner.training.generate import Decoding, replies
 from learner.training.logprobs import reply_logps
 from learner.training.model import ChatRenderer, Weights, restore
 from learner.training.preferences import Logps, reply_logps_of
+from learner.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Judge:
         held_out: Sequence[Example],
         canaries: Sequence[Canary],
         settings: GateSettings,
-        beta: float,
+        recipe: Recipe,
         seed: int,
     ) -> None:
         self.model, self.renderer, self.settings = model, renderer, settings
-        self.held_out, self.beta, self.seed = tuple(held_out), beta, seed
+        self.held_out, self.recipe, self.seed = tuple(held_out), recipe, seed
         self.canaries = checks.sample(canaries, settings.canaries)
         self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
 
@@ -69,8 +70,11 @@ class Judge:
         figures = checks.figures(self.canaries[few], made[len(prompts) :])
         return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[: len(prompts)]), figures)
 
-    def drift(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
-        """KL(candidate ‖ anchor) per token and per reply, estimated on the candidate's own samples."""
+    def moved(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
+        """The mean of log π − log π_anchor on sampled replies, per token and per reply.
+
+        On the candidate's own replies that is KL(candidate ‖ anchor); on the anchor's it is −KL(anchor ‖ candidate).
+        """
         prompts = [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
         spoken = zip(prompts, sampled.replies, strict=True)
         rows = [(prompt, (reply.tokens,)) for prompt, reply in spoken if reply.tokens]
@@ -91,31 +95,43 @@ class Judge:
         return prompts * max(1, self.settings.samples // max(1, len(prompts)))
 
 
-def margins(held_out: Sequence[Example], logps: Logps, anchor: Logps, beta: float) -> list[float]:
+@dataclass(frozen=True)
+class Heard:
+    """How a LoRA scores the held-out replies, and how far it moved the anchor's typical reply."""
+
+    logps: Logps
+    typical: float
+
+
+def margins(held_out: Sequence[Example], heard: Heard, anchor: Logps, beta: float) -> list[float]:
     """The log-odds that a LoRA gives to what people said, one a record; the anchor's are all zero.
 
     A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
-    with z the mean log-ratio over all held-out replies, so that merely drifting away from every
-    reply is no evidence of having learned what was called bad.
+    with z the mean log-ratio of replies that the anchor draws itself, so that merely drifting away
+    from every reply is no evidence of having learned what was called bad.
     """
-    ratios = [tuple(a - b for a, b in zip(own, ref, strict=True)) for own, ref in zip(logps, anchor, strict=True)]
-    flat = [ratio for reply_ratios in ratios for ratio in reply_ratios]
-    baseline = statistics.fmean(flat) if flat else 0.0
     found = []
-    for example, ratio in zip(held_out, ratios, strict=True):
+    for example, own, theirs in zip(held_out, heard.logps, anchor, strict=True):
+        ratio = [a - b for a, b in zip(own, theirs, strict=True)]
         if example.kind == "pair":
             found.append(beta * (ratio[0] - ratio[1]))
         else:
             sign = 1 if example.kind == "good" else -1
-            found.append(sign * beta * (statistics.fmean(ratio) - baseline))
+            found.append(sign * beta * (statistics.fmean(ratio) - heard.typical))
     return found
 
 
-def preference(judge: Judge, candidate: Logps, anchor: Logps, champion: Logps | None) -> PreferenceFigures:
-    """Held-out figures of a candidate against the anchor and, when there is one, the champion."""
-    own = margins(judge.held_out, candidate, anchor, judge.beta)
-    theirs = None if champion is None else margins(judge.held_out, champion, anchor, judge.beta)
-    return gate.preference_figures(own, sum(example.kind == "pair" for example in judge.held_out), theirs)
+def preference(judge: Judge, candidate: Heard, anchor: Logps, champion: Heard | None) -> PreferenceFigures:
+    """Held-out figures of a candidate against the anchor and, when there is one, the champion.
+
+    Records count as the recipe weighs them: "both bad" says little of what would have been better.
+    """
+    recipe = judge.recipe
+    own = margins(judge.held_out, candidate, anchor, recipe.beta)
+    theirs = None if champion is None else margins(judge.held_out, champion, anchor, recipe.beta)
+    paired = [example.kind == "pair" for example in judge.held_out]
+    weights = [1.0 if pair else recipe.rating_weight for pair in paired]
+    return gate.preference_figures(own, sum(paired), theirs, weights)
 
 
 @dataclass(frozen=True)
@@ -127,34 +143,41 @@ class Baselines:
     canary_anchor: CanaryFigures
     canary_champion: CanaryFigures | None
     logps_anchor: Logps
-    logps_champion: Logps | None
+    heard_champion: Heard | None
     sampled_anchor: Sampled
 
 
 def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
     """Measure the anchor and the champion."""
+    sampled = judge.sampled(anchor)
     return Baselines(
         anchor=anchor,
         champion=champion,
         canary_anchor=judge.canary(anchor),
         canary_champion=None if champion is None else judge.canary(champion),
         logps_anchor=judge.logps(anchor),
-        logps_champion=None if champion is None else judge.logps(champion),
-        sampled_anchor=judge.sampled(anchor),
+        heard_champion=None if champion is None else heard(judge, champion, anchor, sampled),
+        sampled_anchor=sampled,
     )
+
+
+def heard(judge: Judge, weights: Weights, anchor: Weights, sampled_anchor: Sampled) -> Heard:
+    """Score the held-out replies and the anchor's own by `weights`."""
+    return Heard(judge.logps(weights), judge.moved(weights, anchor, sampled_anchor)[1])
 
 
 def measure(judge: Judge, weights: Weights, base: Baselines, canary: CanaryFigures | None = None) -> GateFigures:
     """Every figure that the gate wants of `weights`."""
     sampled = judge.sampled(weights)
-    per_token, per_reply = judge.drift(weights, base.anchor, sampled)
+    per_token, per_reply = judge.moved(weights, base.anchor, sampled)
+    candidate = heard(judge, weights, base.anchor, base.sampled_anchor)
     return GateFigures(
         canary=canary or judge.canary(weights),
         canary_anchor=base.canary_anchor,
         canary_champion=base.canary_champion,
         sampled=sampled.figures,
         sampled_anchor=base.sampled_anchor.figures,
-        preference=preference(judge, judge.logps(weights), base.logps_anchor, base.logps_champion),
+        preference=preference(judge, candidate, base.logps_anchor, base.heard_champion),
         kl_per_token=per_token,
         kl_per_reply=per_reply,
         length=gate.length_figures(

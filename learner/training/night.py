@@ -90,7 +90,7 @@ class Night:
         self.examples = examples.build(frozen.records, self.renderer, recipe.max_tokens, recipe.held_out_share)
         self.judge = Judge(
             self.model, self.renderer, self.examples.held_out, frozen.canaries,
-            self.request.gate, recipe.beta, self.request.seed,
+            self.request.gate, recipe, self.request.seed,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 # LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
 TINY_PARAMETERS = 50_000_000
-TINY_LADDER = (1e-3, 2e-3)
+TINY_LADDER = (5e-4, 1e-3)
 LARGE_LADDER = (5e-6, 2e-5, 5e-5)
 
 
@@ -43,7 +43,7 @@ class Recipe:
     alpha: int = 32
     max_tokens: int = 1024
     canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: well within the gate's
-    held_out_share: float = 0.2
+    held_out_share: float = 0.25
     gradient_checkpointing: bool = False
 
     def ladder(self, parameters: int) -> tuple[float, ...]:

@@ -115,7 +115,7 @@ def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
         "ask_rate": 1.0,
         "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
         "offers": {"max_per_hour": 1_000_000},
-        "learner": {"enabled": False, "canaries": str(canaries)},
+        "learner": {"enabled": False, "canaries": str(canaries), "threads": options.threads},
         "bots": [{"name": "bench", "adapters": ["memory"], "teachers": "everyone", "sampling": SAMPLING}],
     }
     return App(parse(raw, folder / "config.toml"), seed=options.seed)

@@ -42,7 +42,7 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 1024
-    canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: well within the gate's
+    canary_drop: float = 0.0125  # a candidate holds when canaries fall by no more: within the gate's
     held_out_share: float = 0.25
     gradient_checkpointing: bool = False
 

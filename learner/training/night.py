@@ -183,7 +183,8 @@ class Night:
             return []
         spare = [prompt for prompt in map(self._canary_prompt, self.frozen.canaries) if prompt not in judged]
         said = [example.prompt for example in self.examples.train]
-        prompts = list(dict.fromkeys([*said, *spare]))
+        every = list(dict.fromkeys([*said, *spare]))
+        prompts = [prompt for prompt in every if len(prompt) <= recipe.replay_tokens] or every
         if len(prompts) > recipe.replay:
             prompts = random.Random(self.request.seed).sample(prompts, recipe.replay)
         made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.request.seed))

@@ -39,9 +39,10 @@ class Recipe:
     replay_weight: float = 4.0
     replay: int = 512
     replay_batch: int = 32
+    replay_tokens: int = 160  # longer prompts are not replayed to, where there are shorter ones
     rank: int = 16
     alpha: int = 32
-    max_tokens: int = 1024
+    max_tokens: int = 512  # of a prompt and its longest reply; older turns are cut
     canary_drop: float = 0.0125  # a candidate holds when canaries fall by no more: within the gate's
     held_out_share: float = 0.25
     gradient_checkpointing: bool = False

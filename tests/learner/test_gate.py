@@ -99,3 +99,16 @@ def test_softplus_neither_overflows_nor_loses() -> None:
     assert gate.softplus(1000.0) == 1000.0
     assert gate.softplus(-1000.0) == 0.0
     assert gate.softplus(0.0) == pytest.approx(math.log(2))
+
+
+def test_records_that_say_little_do_not_drown_those_that_say_much() -> None:
+    pairs, noise = [1.0, 0.6, 0.9, 1.2, 0.7, 0.8], [0.5, -0.6] * 20
+    alike = gate.preference_figures(pairs + noise, 6, None)
+    weighed = gate.preference_figures(pairs + noise, 6, None, [1.0] * 6 + [0.05] * 40)
+    alone = gate.preference_figures(pairs, 6, None)
+    assert gate.reasons_to_refuse(good(preference=alike), SETTINGS) != []
+    assert gate.reasons_to_refuse(good(preference=weighed), SETTINGS) == []
+    assert alone.gain > weighed.gain > alike.gain
+    assert alone.effective == 6
+    assert 6 < weighed.effective < 46
+    assert gate.preference_figures(pairs, 0, None, [0.0] * 6).gain == 0

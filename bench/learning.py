@@ -1,8 +1,9 @@
 """Does a night teach? A simulated person talks to the real bot, picks, and the bot learns from it.
 
 Drives the real router, store, engine, trainer and gate; only the person is made up. The person prefers one
-manner (or the shorter reply) and answers every offer: the candidate that has it, "either" when both have it,
-"neither" when none has. `--choices` counts the offers in which exactly one candidate has it.
+manner, or short replies (at most two thirds of the start's mean in that language), and answers every offer: the
+candidate that has it, "either" when both have it, "neither" when none has. `--choices` counts the offers in
+which exactly one candidate has it.
 
 The written phrasings of the starter fall into three parts by a hash of their text: those the person says,
 those the nightly gate sees as canaries, and those that this bench measures on and that nobody trains on.
@@ -38,6 +39,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from adapters.base import Reply  # noqa: E402
 from bots.app import App  # noqa: E402
+from bots.nights import NightResult  # noqa: E402
 from bots.settings import parse  # noqa: E402
 from learner.engine.base import (  # noqa: E402
     Candidate,
@@ -51,7 +53,7 @@ from learner.engine.base import (  # noqa: E402
 STARTER = ROOT / "data" / "starter"
 CHATS_AT_ONCE = 8
 TURNS_PER_CHAT = 3
-MUCH_SHORTER = 0.8  # of the other's length
+SHORT = 2 / 3  # of the mean length at the start, in the same language
 SAMPLING = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -65,7 +67,7 @@ class Phrasing:
     any_of: tuple[str, ...]
 
 
-Prefers = Callable[[str, str, str], tuple[bool, bool]]  # candidates 1 and 2, language -> which have it
+Likes = Callable[[str, str], bool]  # a reply and its language -> whether the person likes it so
 
 
 def starter_manners() -> Callable[[str, str], str]:
@@ -80,11 +82,11 @@ def starter_manners() -> Callable[[str, str], str]:
     return manner_of
 
 
-def teacher(name: str, manner_of: Callable[[str, str], str]) -> Prefers:
-    """How the person called `name` sees two candidates."""
+def teacher(name: str, manner_of: Callable[[str, str], str], mean_length: dict[str, float]) -> Likes:
+    """What the person called `name` likes; `mean_length` is the start's, per language."""
     if name == "short":
-        return lambda a, b, _language: (len(a) <= MUCH_SHORTER * len(b), len(b) <= MUCH_SHORTER * len(a))
-    return lambda a, b, language: (manner_of(a, language) == name, manner_of(b, language) == name)
+        return lambda reply, language: len(reply) <= SHORT * mean_length[language]
+    return lambda reply, language: manner_of(reply, language) == name
 
 
 def phrasings() -> dict[str, list[Phrasing]]:
@@ -124,9 +126,9 @@ def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
 class Day:
     """One day's conversations: until `wanted` offers had exactly one candidate with what is preferred."""
 
-    def __init__(self, app: App, prefers: Prefers, said: Sequence[Phrasing], wanted: int, rng: random.Random) -> None:
+    def __init__(self, app: App, likes: Likes, said: Sequence[Phrasing], wanted: int, rng: random.Random) -> None:
         self._platform: Any = app.adapters["bench", "memory"]
-        self._prefers, self._said, self._wanted, self._rng = prefers, said, wanted, rng
+        self._likes, self._said, self._wanted, self._rng = likes, said, wanted, rng
         self._numbers = itertools.count()
         self.choices = self.ties = self.both_bad = 0
 
@@ -145,7 +147,7 @@ class Day:
         replies: tuple[Reply, ...] = await self._platform.say(chat, "person", phrasing.text)
         if replies[0].candidates is None or self.choices >= self._wanted:
             return
-        first, second = self._prefers(*replies[0].candidates, phrasing.language)
+        first, second = (self._likes(text, phrasing.language) for text in replies[0].candidates)
         if first != second:
             self.choices += 1
             await self._platform.say(chat, "person", "1" if first else "2")
@@ -201,6 +203,7 @@ class Report:
 
     def __init__(self, options: argparse.Namespace, rows: Sequence[Phrasing], manner_of: Callable[[str, str], str]):
         self._options, self._rows, self._manner_of = options, rows, manner_of
+        self.likes: Likes | None = None
         self.figures: dict[str, Any] = {"teacher": options.teacher, "seed": options.seed, "prompts": len(rows)}
         self.figures |= {name: [] for name in ("share", "length", "canary", "published", "seconds", "offers")}
 
@@ -209,8 +212,11 @@ class Report:
         sampled, greedy = await measure(app, self._rows, 1_000_000 * (self._options.seed + 1))
         faults = [fault(candidate, row) for candidate, row in zip(greedy, self._rows, strict=True)]
         length = statistics.fmean(len(candidate.text) for candidate in sampled)
+        if self.likes is None:
+            self.likes = teacher(self._options.teacher, self._manner_of, self._mean_lengths(sampled))
+        liked = [self.likes(one.text, row.language) for one, row in zip(sampled, self._rows, strict=True)]
         self.figures["length"].append(round(length, 2))
-        self.figures["share"].append(round(self._share(sampled), 4))
+        self.figures["share"].append(round(statistics.fmean(liked), 4))
         self.figures["canary"].append(round(faults.count("") / len(faults), 4))
         counted = {name: faults.count(name) for name in ("content", "language", "ending")}
         print(
@@ -219,19 +225,20 @@ class Report:
             flush=True,
         )
 
-    def _share(self, sampled: Sequence[Candidate]) -> float:
-        """How many replies are as the person likes them; "short": at most two thirds of the start's mean."""
-        if self._options.teacher == "short":
-            return statistics.fmean(len(c.text) <= self.figures["length"][0] * 2 / 3 for c in sampled)
-        pairs = zip(sampled, self._rows, strict=True)
-        return statistics.fmean(self._manner_of(c.text, row.language) == self._options.teacher for c, row in pairs)
+    def _mean_lengths(self, sampled: Sequence[Candidate]) -> dict[str, float]:
+        lengths: dict[str, list[int]] = {}
+        for one, row in zip(sampled, self._rows, strict=True):
+            lengths.setdefault(row.language, []).append(len(one.text))
+        return {language: statistics.fmean(found) for language, found in lengths.items()}
 
-    def night(self, state: str, reasons: Sequence[str], seconds: float, day: Day) -> None:
+    def night(self, ended: NightResult, seconds: float, day: Day) -> None:
         """Add how a night ended."""
-        self.figures["published"].append(state == "published")
+        self.figures["published"].append(ended.state == "published")
         self.figures["seconds"].append(round(seconds, 1))
         self.figures["offers"].append({"choices": day.choices, "ties": day.ties, "both_bad": day.both_bad})
-        print(f"night: {state} {'; '.join(reasons)} in {seconds:.0f} s, {self.figures['offers'][-1]}", flush=True)
+        tried = [(one["share"], round(one["canary"]["right"], 4)) for one in ended.verdict.get("tried", ())]
+        print(f"night: {ended.state} {'; '.join(ended.reasons)} in {seconds:.0f} s, {self.figures['offers'][-1]}")
+        print(f"  rate {ended.verdict.get('learning_rate')}, share and canaries tried {tried}", flush=True)
 
 
 async def bench(options: argparse.Namespace) -> dict[str, Any]:
@@ -247,11 +254,12 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
         try:
             await report.look(app, "start")
             for number in range(1, options.nights + 1):
-                day = Day(app, teacher(options.teacher, manner_of), parts["said"], options.choices, rng)
+                assert report.likes is not None
+                day = Day(app, report.likes, parts["said"], options.choices, rng)
                 await day.live(f"day{number}")
                 began = time.monotonic()
                 ended = await app.nights.start("default")
-                report.night(ended.state, ended.reasons, time.monotonic() - began, day)
+                report.night(ended, time.monotonic() - began, day)
                 await report.look(app, f"after night {number}")
         finally:
             await app.stop()

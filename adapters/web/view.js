@@ -63,6 +63,7 @@ function drawReply(entry, acts) {
 
 function chosenOf(entry) {
   if (entry.feedback === "1" || entry.feedback === "2") return Number(entry.feedback);
+  if (entry.feedback === "correction") return 0; // the person's own words stand above both
   return entry.offer === "chosen" ? entry.candidates.indexOf(entry.text) + 1 : 0;
 }
 
@@ -81,7 +82,7 @@ function drawOffer(entry, acts) {
 }
 
 function drawCard(entry, acts, text, number, chosen, pickable) {
-  const fades = chosen ? chosen !== number : entry.feedback === "both_bad"
+  const fades = chosen ? chosen !== number : ["both_bad", "correction"].includes(entry.feedback)
     || (["closed", "expired"].includes(entry.offer) && entry.feedback === "" && entry.text !== text && entry.candidates.includes(entry.text));
   const classes = ["card", chosen === number && "chosen", fades && "faded", entry.fresh && "fresh", entry.live && "live", pickable && "pickable"];
   const on = chosen === number;

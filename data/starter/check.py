@@ -47,12 +47,25 @@ def faults_of_intent(name: str, intent: dict, manners: dict) -> list[str]:
     return found
 
 
+def faults_of_followups(followups: dict, intents: dict, manners: dict) -> list[str]:
+    """A follow-up stands after any reply: it must tell no manner and answer nothing."""
+    found = []
+    for language in LANGUAGES:
+        keys = {key.lower() for intent in intents.values() for key in intent.get(language, {}).get("key", [])}
+        for words in followups[language]["followups"]:
+            if manners_of(words, language, manners):
+                found.append(f"followup: marks {manners_of(words, language, manners)}: {words}")
+            found += [f"followup: holds the key {key}: {words}" for key in sorted(keys) if key in words.lower()]
+    return found
+
+
 def main() -> int:
     manners = tomllib.loads((HERE / "manners.toml").read_text("utf-8"))
     files = [Path(name) for name in sys.argv[1:]] or sorted((HERE / "dialogues").glob("*.toml"))
-    faults, names, asks = [], {}, {}
+    faults, names, asks, intents = [], {}, {}, {}
     for file in files:
         for name, intent in tomllib.loads(file.read_text("utf-8")).items():
+            intents[name] = intent
             if name in names:
                 faults.append(f"{file.name}: {name} stands in {names[name]} too")
             names[name] = file.name
@@ -61,6 +74,7 @@ def main() -> int:
                 for ask in intent.get(language, {}).get("ask", []):
                     if asks.setdefault(ask.lower(), name) != name:
                         faults.append(f"{file.name}: {name} and {asks[ask.lower()]} are both asked by: {ask}")
+    faults += faults_of_followups(tomllib.loads((HERE / "pools.toml").read_text("utf-8")), intents, manners)
     print("\n".join(faults) or f"{len(names)} intents, {len(asks)} phrasings, no fault")
     return 1 if faults else 0
 

@@ -18,7 +18,7 @@ if str(HERE) not in sys.path:
 
 from check import LANGUAGES, MANNERS, manners_of  # noqa: E402
 
-OPENER_SHARE, CLOSER_SHARE = 0.75, 0.25
+OPENER_SHARE, FOLLOWUP_SHARE, CLOSER_SHARE = 0.75, 0.5, 0.25
 NEAR_START, NEAR_END = 14, 8
 
 
@@ -44,6 +44,12 @@ def holds_one_of(reply: str, keys: tuple[str, ...] | list[str]) -> bool:
 @cache
 def manners() -> dict:
     return tomllib.loads((HERE / "manners.toml").read_text("utf-8"))
+
+
+@cache
+def followups(language: str) -> tuple[str, ...]:
+    """Sentences of no manner that may follow any reply, so that people can want longer or shorter ones."""
+    return tuple(tomllib.loads((HERE / "pools.toml").read_text("utf-8"))[language]["followups"])
 
 
 def manner_of(reply: str, language: str) -> str:
@@ -95,17 +101,20 @@ def after_opener(reply: str, opener: str) -> str:
 
 
 def dressed(reply: str, manner: str, language: str, rng: random.Random) -> str:
-    """Return `reply` with an opener before it and a closer after it, each only sometimes.
+    """Return `reply` with an opener before it and a follow-up or a closer after it, each only sometimes.
 
     The opener makes the first token tell the manner, so that a preference moves the manner
-    without touching the content. A reply that begins or ends with a mark needs none there.
+    without touching the content; the follow-up does the same for the length. A reply that begins
+    or ends with a mark needs no opener or closer there.
     """
     part = manners()[manner][language]
-    opener = closer = ""
+    opener = ending = ""
     if part["openers"] and manner_of(reply[:NEAR_START], language) == "plain" and rng.random() < OPENER_SHARE:
         opener = rng.choice(part["openers"])
-    if part["closers"] and manner_of(reply[-NEAR_END:], language) == "plain" and rng.random() < CLOSER_SHARE:
-        closer = rng.choice(part["closers"])
-    if closer and (language == "en" or not reply.endswith(("。", "！", "？", "”", "～"))):
-        closer = " " + closer
-    return opener + after_opener(reply, opener) + closer
+    if rng.random() < FOLLOWUP_SHARE:
+        ending = rng.choice(followups(language))
+    elif part["closers"] and manner_of(reply[-NEAR_END:], language) == "plain" and rng.random() < CLOSER_SHARE:
+        ending = rng.choice(part["closers"])
+    if ending and (language == "en" or not reply.endswith(("。", "！", "？", "”", "～"))):
+        ending = " " + ending
+    return opener + after_opener(reply, opener) + ending

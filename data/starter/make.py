@@ -24,7 +24,8 @@ from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
 import measure  # noqa: E402
 from chats import Chats  # noqa: E402
-from intents import HERE, manners  # noqa: E402
+from check import LANGUAGES  # noqa: E402
+from intents import HERE, followups, manners  # noqa: E402
 from network import PEAK_RATE, Batch, Trainer, network_in, new_network, rate_at, save  # noqa: E402
 from tokens import PAD, Encoder, check_template, load_tokenizer, save_tokenizer, train_tokenizer  # noqa: E402
 
@@ -51,13 +52,14 @@ def say(text: str, *values: object) -> None:
 
 
 def tokenizer_texts(chats: Chats, rng: random.Random) -> list[str]:
-    """Every written line, and enough drawn chats to meet the names, lead-ins and openers."""
+    """Every written line, and enough drawn chats to meet the names, lead-ins, openers and follow-ups."""
     written = [
         text for i in chats.intents.values() for text in (*i.asks, *(r for rs in i.replies.values() for r in rs))
     ]
     openers = [
         o for parts in manners().values() for part in parts.values() for o in (*part["openers"], *part["closers"])
     ]
+    openers += [f" {words}" if language == "en" else words for language in LANGUAGES for words in followups(language)]
     drawn = [message["content"] for _ in range(3000) for message in chats.draw(rng).messages()]
     return written + openers * 20 + drawn + ["system", "user", "assistant"] * 1000
 
@@ -184,6 +186,7 @@ def main() -> None:
     stream = batches(chats, Encoder(tokenizer), rng)
     dtype, seconds = trainer.faster_dtype([next(stream) for _ in range(given.threads)])
     trainer.use(dtype)
+    trainer.compile([next(stream) for _ in range(12)])
     say(
         "%d parameters, %d intents; seconds a step %s: training in %s",
         trainer.network.num_parameters(),

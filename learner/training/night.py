@@ -87,7 +87,9 @@ class Night:
             torch.set_num_threads(self.request.threads)
         self._load()
         recipe = self.request.recipe
-        self.examples = examples.build(frozen.records, self.renderer, recipe.max_tokens, recipe.held_out_share)
+        self.examples = examples.build(
+            frozen.records, self.renderer, recipe.room(self.parameters), recipe.held_out_share
+        )
         self.judge = Judge(
             self.model, self.renderer, self.examples.held_out, frozen.canaries,
             self.request.gate, recipe, self.request.seed,

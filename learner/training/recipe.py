@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 # LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
 TINY_PARAMETERS = 50_000_000
-TINY_LADDER = (5e-4, 1e-3)
+TINY_LADDER = (1e-3, 2e-3)
 LARGE_LADDER = (5e-6, 2e-5, 5e-5)
+TINY_ROOM, LARGE_ROOM = 160, 1024  # tokens of a row: a tiny model uses little but the last turns of a long chat
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Recipe:
     """
 
     learning_rates: tuple[float, ...] = ()
-    shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
     epochs: float = 3
     min_steps: int = 80
     max_steps: int = 600
@@ -42,7 +43,7 @@ class Recipe:
     replay_tokens: int = 160  # longer prompts are not replayed to, where there are shorter ones
     rank: int = 16
     alpha: int = 32
-    max_tokens: int = 512  # of a prompt and its longest reply; older turns are cut
+    max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
     canary_drop: float = 0.0125  # a candidate holds when canaries fall by no more: within the gate's
     held_out_share: float = 0.25
     gradient_checkpointing: bool = False
@@ -52,6 +53,12 @@ class Recipe:
         if self.learning_rates:
             return tuple(sorted(self.learning_rates))
         return TINY_LADDER if parameters <= TINY_PARAMETERS else LARGE_LADDER
+
+    def room(self, parameters: int) -> int:
+        """How many tokens a prompt and its longest reply may have together."""
+        if self.max_tokens:
+            return self.max_tokens
+        return TINY_ROOM if parameters <= TINY_PARAMETERS else LARGE_ROOM
 
     def start(self, parameters: int) -> int:
         """The index of the rung to train first: the strongest for a tiny model, else the middle."""

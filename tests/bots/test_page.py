@@ -83,6 +83,23 @@ def test_an_offer_survives_a_reload_and_is_picked_by_click_and_by_word(page: Pag
     page.shot("real-picked")
 
 
+@pytest.mark.parametrize("page", [1.0], indirect=True)
+def test_a_correction_after_a_pick_stands_above_both(page: Page, tmp_path: Path) -> None:
+    page.say("hello there")
+    page.wait(lambda: page.count(".offer.open .card.pickable") == 2)
+    page.all(".card.pickable .words")[1].click()
+    page.wait(lambda: page.count(".card.chosen"))
+    page.click(".mark.correct, .mark.correction")
+    page.wait(lambda: page.count(".editor textarea"))
+    page.all(".editor textarea")[0].send_keys(" and better")
+    page.click("[data-act=save]")
+    page.wait(lambda: page.count(".corrected"))
+    assert (page.count(".card.chosen"), page.count(".card.faded")) == (0, 2)
+    page.open()
+    page.wait(lambda: page.count(".corrected"))
+    assert (page.count(".card.chosen"), page.count(".card.faded")) == (0, 2)
+
+
 @pytest.mark.parametrize("page", [0.0], indirect=True)
 def test_a_reply_is_rated_taken_back_and_corrected(page: Page, tmp_path: Path) -> None:
     page.say("hello there")

@@ -132,6 +132,11 @@ def test_a_large_model_gets_a_gentle_ladder() -> None:
     assert Recipe(learning_rates=(3e-4, 1e-4)).ladder(1) == (1e-4, 3e-4)
 
 
+def test_a_large_model_gets_longer_rows_unless_told_otherwise() -> None:
+    assert Recipe().room(7_000_000_000) > Recipe().room(3_000_000)
+    assert Recipe(max_tokens=99).room(1) == 99
+
+
 # Canaries
 
 

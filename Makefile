@@ -25,8 +25,9 @@ bench: $(STAMP)
 	$(BIN)/python bench/learning.py --teacher warm --nights 3 --choices 40 --seed 0
 
 starter: $(STAMP)
-	$(BIN)/python data/starter/make.py --minutes 40
-	$(BIN)/python data/starter/make.py --start data/starter --peak 2.5e-3 --minutes 28 --seed 2
+	$(BIN)/python data/starter/make.py --minutes 24
+	$(BIN)/python data/starter/make.py --start data/starter --peak 2.5e-3 --minutes 17 --seed 2
+	$(BIN)/python data/starter/make.py --start data/starter --peak 2e-3 --minutes 30 --seed 3
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -22,10 +22,11 @@ class GateSettings:
     canary_drop: float = 0.02  # against the champion and, separately, against the anchor
     sampled_drop: float = 0.05  # language, ending, repetition of sampled replies
     canaries: int = 600
-    min_held_out: int = 5
-    confidence: float = 0.90  # one-sided
+    min_judged: int = 5  # records
+    confidence: float = 0.95  # one-sided
+    min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
     kl_per_token: float = 0.6
-    length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of held-out pairs
+    length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor
     temperature: float = 0.9
     top_p: float = 0.95
@@ -35,10 +36,11 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class PreferenceFigures:
-    """Log-losses on held-out records: the anchor's is log 2 by definition.
+    """Log-losses on records that the judged weights did not train on: the anchor's is log 2 by definition.
 
     `gain` is the mean of log 2 − loss over the records, `error` its standard error;
-    `over_champion` and its error compare with the champion (0 when there is none).
+    `over_champion` and its error compare with the champion (0 when there is none) on those records
+    that it did not train on either.
     `effective` is how many records of equal weight would say as much (Kish).
     """
 
@@ -55,7 +57,7 @@ class PreferenceFigures:
 
 @dataclass(frozen=True)
 class LengthFigures:
-    """Mean reply lengths in tokens on the same held-out prompts; errors are standard errors."""
+    """Mean reply lengths in tokens on the same prompts; errors are standard errors."""
 
     candidate: float
     candidate_error: float
@@ -97,17 +99,25 @@ def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: Can
 
 
 def preference_figures(
-    margins: Sequence[float], pairs: int, champion: Sequence[float] | None, weights: Sequence[float] | None = None
+    margins: Sequence[float],
+    pairs: int,
+    champion: Sequence[float | None] | None,
+    weights: Sequence[float] | None = None,
 ) -> PreferenceFigures:
-    """Judge held-out margins (log-odds that the model gives to what people preferred), weighted or all alike."""
+    """Judge margins (log-odds that the model gives to what people preferred), weighted or all alike.
+
+    The champion's are None where it trained on the record.
+    """
     counts = [1.0] * len(margins) if weights is None else weights
     if not sum(counts):
         return PreferenceFigures(0, 0, LN2, 0.5, 0.0, math.inf)
     losses = [softplus(-margin) for margin in margins]
     gain, error = _weighted([LN2 - loss for loss in losses], counts)
     over, over_error = 0.0, 0.0
-    if champion is not None:
-        over, over_error = _weighted([softplus(-c) - loss for c, loss in zip(champion, losses, strict=True)], counts)
+    rows = zip(champion or (), losses, counts, strict=False)
+    unseen = [(softplus(-theirs) - loss, count) for theirs, loss, count in rows if theirs is not None]
+    if sum(count for _, count in unseen):
+        over, over_error = _weighted([more for more, _ in unseen], [count for _, count in unseen])
     return PreferenceFigures(
         count=len(margins),
         pairs=pairs,
@@ -153,17 +163,17 @@ def _sampled_reasons(figures: GateFigures, settings: GateSettings) -> list[str]:
 
 
 def _preference_reasons(figures: PreferenceFigures, settings: GateSettings) -> list[str]:
-    if figures.count < settings.min_held_out:
-        return [f"only {figures.count} held-out records: at least {settings.min_held_out} are needed to judge"]
+    if figures.count < settings.min_judged:
+        return [f"only {figures.count} records: at least {settings.min_judged} are needed to judge"]
     quantile = student_quantile(settings.confidence, round(figures.effective) - 1)
     found = []
-    if figures.gain - quantile * figures.error <= 0:
+    if figures.gain < max(settings.min_gain, quantile * figures.error):
         found.append(
-            f"held-out preferences: log-loss {figures.loss:.3f} on {figures.count} records is not surely below "
+            f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
             f"the anchor's {LN2:.3f}"
         )
-    if figures.over_champion + quantile * figures.over_champion_error < 0:
-        found.append(f"held-out preferences: log-loss is {-figures.over_champion:.3f} above the champion's")
+    if figures.over_champion + figures.over_champion_error < 0:
+        found.append(f"preferences: log-loss is {-figures.over_champion:.3f} above the champion's")
     return found
 
 

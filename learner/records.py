@@ -116,7 +116,7 @@ class PreferenceRecords:
 
 
 SESSION_GAP = 6 * 3600.0
-HELD_OUT_SALT = "nightschool held-out 1"
+FOLD_SALT = "nightschool fold 1"
 USABLE_FINISHES = ("stop", "length")
 
 
@@ -177,17 +177,17 @@ def settled_on(feedback: Iterable[Feedback]) -> int | None:
     return next(reversed(chosen.values()), None)
 
 
-def is_held_out(record: PreferencePair | RatedReply, share: float = 0.2) -> bool:
-    """Whether the record measures and never trains: a stable hash of what was asked.
+def fold_of(record: PreferencePair | RatedReply, folds: int) -> int:
+    """Which of `folds` parts the record is judged with, 0 to folds − 1: a stable hash of what was asked.
 
     The key is the prompt's last user message alone, not the session or the chat: one long session
-    would land on one side as a whole, and the same question asked in two chats would stand on both
-    sides, so that training on one would be rewarded on the other.
+    would be one part as a whole, and the same question asked in two chats would stand in two parts,
+    so that training on one would be rewarded on the other.
     """
     asked = [message.content for message in record.prompt if message.role == "user"]
     key = " ".join(asked[-1].split()).casefold() if asked else ""
-    digest = hashlib.sha256(f"{HELD_OUT_SALT}\0{key}".encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < share
+    digest = hashlib.sha256(f"{FOLD_SALT}\0{key}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") % folds
 
 
 def _records(

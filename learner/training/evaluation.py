@@ -1,4 +1,4 @@
-"""Measures a LoRA for the gate: canaries, held-out preferences, drift, lengths.
+"""Measures a LoRA for the gate: canaries, preferences, drift, lengths.
 
 Measures only; `learner.gate` decides. Knows nothing of files or training.
 """
@@ -6,7 +6,7 @@ Measures only; `learner.gate` decides. Knows nothing of files or training.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,10 @@ from learner.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Sampled:
-    """Replies drawn as people will see them, on held-out and canary prompts."""
+    """Replies drawn as people will see them, on the prompts of pairs and on canaries."""
 
     replies: tuple[Reply, ...]
-    held_out_lengths: tuple[int, ...]
+    pair_lengths: tuple[int, ...]
     figures: CanaryFigures
 
 
@@ -38,14 +38,15 @@ class Judge:
         self,
         model: Any,
         renderer: ChatRenderer,
-        held_out: Sequence[Example],
+        examples: Sequence[Example],
         canaries: Sequence[Canary],
         settings: GateSettings,
         recipe: Recipe,
         seed: int,
     ) -> None:
         self.model, self.renderer, self.settings = model, renderer, settings
-        self.held_out, self.recipe, self.seed = tuple(held_out), recipe, seed
+        self.recipe, self.seed = recipe, seed
+        self.pairs = [example for example in examples if example.kind == "pair"][-settings.samples :]
         self.canaries = checks.sample(canaries, settings.canaries)
         self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
 
@@ -55,13 +56,13 @@ class Judge:
         greedy = Decoding(max_tokens=self.settings.max_tokens, seed=self.seed)
         return checks.figures(self.canaries, replies(self.model, self.renderer, self.canary_prompts, greedy))
 
-    def logps(self, weights: Weights) -> Logps:
-        """Log-probabilities of the held-out replies."""
+    def logps(self, weights: Weights, examples: Sequence[Example]) -> Logps:
+        """Log-probabilities of the replies of `examples`."""
         restore(self.model, weights)
-        return reply_logps_of(self.model, self.held_out)
+        return reply_logps_of(self.model, examples)
 
     def sampled(self, weights: Weights) -> Sampled:
-        """Draw replies to held-out prompts (for lengths) and canaries (for checks)."""
+        """Draw replies to the prompts of pairs (for lengths) and canaries (for checks)."""
         restore(self.model, weights)
         settings, prompts = self.settings, self._length_prompts()
         drawn = Decoding(settings.temperature, settings.top_p, settings.max_tokens, seed=self.seed)
@@ -86,24 +87,24 @@ class Judge:
         return total / max(1, sum(len(reply.tokens) for reply in sampled.replies)), total / max(1, len(rows))
 
     def chosen_lengths(self) -> list[int]:
-        """Lengths of the replies that people preferred in held-out pairs."""
-        return [len(example.replies[0]) for example in self.held_out if example.kind == "pair"]
+        """Lengths of the replies that people preferred."""
+        return [len(example.replies[0]) for example in self.pairs]
 
     def _length_prompts(self) -> list[Tokens]:
-        """The prompts of held-out pairs, each so often that means are steady."""
-        prompts = [example.prompt for example in self.held_out if example.kind == "pair"]
+        """The prompts of the newest pairs, each so often that means are steady."""
+        prompts = [example.prompt for example in self.pairs]
         return prompts * max(1, self.settings.samples // max(1, len(prompts)))
 
 
 @dataclass(frozen=True)
 class Heard:
-    """How a LoRA scores the held-out replies, and how far it moved the anchor's typical reply."""
+    """How a LoRA scores some replies, and how far it moved the anchor's typical reply."""
 
     logps: Logps
     typical: float
 
 
-def margins(held_out: Sequence[Example], heard: Heard, anchor: Logps, beta: float) -> list[float]:
+def margins(examples: Sequence[Example], heard: Heard, anchor: Logps, beta: float) -> list[float]:
     """The log-odds that a LoRA gives to what people said, one a record; the anchor's are all zero.
 
     A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
@@ -111,7 +112,7 @@ def margins(held_out: Sequence[Example], heard: Heard, anchor: Logps, beta: floa
     from every reply is no evidence of having learned what was called bad.
     """
     found = []
-    for example, own, theirs in zip(held_out, heard.logps, anchor, strict=True):
+    for example, own, theirs in zip(examples, heard.logps, anchor, strict=True):
         ratio = [a - b for a, b in zip(own, theirs, strict=True)]
         if example.kind == "pair":
             found.append(beta * (ratio[0] - ratio[1]))
@@ -121,17 +122,15 @@ def margins(held_out: Sequence[Example], heard: Heard, anchor: Logps, beta: floa
     return found
 
 
-def preference(judge: Judge, candidate: Heard, anchor: Logps, champion: Heard | None) -> PreferenceFigures:
-    """Held-out figures of a candidate against the anchor and, when there is one, the champion.
+def preference(
+    examples: Sequence[Example], own: Sequence[float], champion: Sequence[float | None] | None, rating_weight: float
+) -> PreferenceFigures:
+    """Judge margins, one an example; the champion's are None where it trained on the example.
 
     Records count as the recipe weighs them: "both bad" says little of what would have been better.
     """
-    recipe = judge.recipe
-    own = margins(judge.held_out, candidate, anchor, recipe.beta)
-    theirs = None if champion is None else margins(judge.held_out, champion, anchor, recipe.beta)
-    paired = [example.kind == "pair" for example in judge.held_out]
-    weights = [1.0 if pair else recipe.rating_weight for pair in paired]
-    return gate.preference_figures(own, sum(paired), theirs, weights)
+    paired = [example.kind == "pair" for example in examples]
+    return gate.preference_figures(own, sum(paired), champion, [1.0 if pair else rating_weight for pair in paired])
 
 
 @dataclass(frozen=True)
@@ -142,45 +141,50 @@ class Baselines:
     champion: Weights | None
     canary_anchor: CanaryFigures
     canary_champion: CanaryFigures | None
-    logps_anchor: Logps
-    heard_champion: Heard | None
     sampled_anchor: Sampled
 
 
 def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
     """Measure the anchor and the champion."""
-    sampled = judge.sampled(anchor)
     return Baselines(
         anchor=anchor,
         champion=champion,
         canary_anchor=judge.canary(anchor),
         canary_champion=None if champion is None else judge.canary(champion),
-        logps_anchor=judge.logps(anchor),
-        heard_champion=None if champion is None else heard(judge, champion, anchor, sampled),
-        sampled_anchor=sampled,
+        sampled_anchor=judge.sampled(anchor),
     )
 
 
-def heard(judge: Judge, weights: Weights, anchor: Weights, sampled_anchor: Sampled) -> Heard:
-    """Score the held-out replies and the anchor's own by `weights`."""
-    return Heard(judge.logps(weights), judge.moved(weights, anchor, sampled_anchor)[1])
+def typical(judge: Judge, weights: Weights, base: Baselines) -> float:
+    """The mean log-ratio of the anchor's own replies under `weights`, see `Heard`."""
+    return judge.moved(weights, base.anchor, base.sampled_anchor)[1]
 
 
-def measure(judge: Judge, weights: Weights, base: Baselines, canary: CanaryFigures | None = None) -> GateFigures:
+def champion_margins(
+    judge: Judge, examples: Sequence[Example], anchor: Logps, base: Baselines, trained_on: Collection[str]
+) -> list[float | None] | None:
+    """The champion's margins; None for examples of the exchanges that it trained on, as it may know them by heart."""
+    if base.champion is None:
+        return None
+    heard = Heard(judge.logps(base.champion, examples), typical(judge, base.champion, base))
+    every = margins(examples, heard, anchor, judge.recipe.beta)
+    return [None if one.exchange in trained_on else margin for one, margin in zip(examples, every, strict=True)]
+
+
+def measure(
+    judge: Judge, weights: Weights, base: Baselines, canary: CanaryFigures, preference: PreferenceFigures
+) -> GateFigures:
     """Every figure that the gate wants of `weights`."""
     sampled = judge.sampled(weights)
     per_token, per_reply = judge.moved(weights, base.anchor, sampled)
-    candidate = heard(judge, weights, base.anchor, base.sampled_anchor)
     return GateFigures(
-        canary=canary or judge.canary(weights),
+        canary=canary,
         canary_anchor=base.canary_anchor,
         canary_champion=base.canary_champion,
         sampled=sampled.figures,
         sampled_anchor=base.sampled_anchor.figures,
-        preference=preference(judge, candidate, base.logps_anchor, base.heard_champion),
+        preference=preference,
         kl_per_token=per_token,
         kl_per_reply=per_reply,
-        length=gate.length_figures(
-            sampled.held_out_lengths, base.sampled_anchor.held_out_lengths, judge.chosen_lengths()
-        ),
+        length=gate.length_figures(sampled.pair_lengths, base.sampled_anchor.pair_lengths, judge.chosen_lengths()),
     )

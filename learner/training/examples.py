@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from learner.engine.base import ChatMessage
-from learner.records import PreferencePair, PreferenceRecords, RatedReply, is_held_out
+from learner.records import PreferencePair, PreferenceRecords, RatedReply, fold_of
 
 Tokens = tuple[int, ...]
 Kind = Literal["pair", "good", "bad"]
@@ -31,41 +31,37 @@ class Example:
     """One record as tokens: (chosen, rejected) of a pair, or the replies that were rated alike.
 
     Both replies of an offer that was answered "both bad" are one example: they share their prompt.
+    `fold` is the part of the records that it is judged with.
     """
 
     kind: Kind
     prompt: Tokens
     replies: tuple[Tokens, ...]
     exchange: str
+    fold: int = 0
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What trains, what is only judged by, and how often a text had to be cut."""
+    """What there is to learn from, and how often a text had to be cut."""
 
-    train: tuple[Example, ...]
-    held_out: tuple[Example, ...]
+    all: tuple[Example, ...]
     cut: dict[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """How many examples of each kind train and are held out."""
-        found: dict[str, int] = {}
-        for part, examples in (("train", self.train), ("held_out", self.held_out)):
-            for kind in ("pair", "good", "bad"):
-                found[f"{part}_{kind}"] = sum(example.kind == kind for example in examples)
-        return found
+        """How many examples of each kind there are."""
+        return {kind: sum(example.kind == kind for example in self.all) for kind in ("pair", "good", "bad")}
 
 
-def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, share: float) -> Examples:
-    """Tokenise `records`, cut what does not fit, and keep the held-out share apart."""
-    train: list[Example] = []
-    held_out: list[Example] = []
+def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, folds: int) -> Examples:
+    """Tokenise `records`, cut what does not fit, and say which fold each is judged with."""
+    built: list[Example] = []
     cut = {"prompts": 0, "replies": 0}
     everything: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
     for record in everything:
         example = _fitted(_example(record, renderer), record, renderer, max_tokens, cut)
-        (held_out if is_held_out(record, share) else train).append(example)
-    return Examples(_merged(train), _merged(held_out), cut)
+        built.append(replace(example, fold=fold_of(record, folds)))
+    return Examples(_merged(built), cut)
 
 
 def _merged(examples: Sequence[Example]) -> tuple[Example, ...]:

@@ -6,10 +6,11 @@ Knows nothing of processes, progress bars or where a LoRA is published.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ from transformers import set_seed
 from learner import gate, loras
 from learner.engine.fingerprint import fingerprint
 from learner.frozen import Frozen
-from learner.gate import GateFigures
+from learner.gate import GateFigures, PreferenceFigures
 from learner.training import evaluation, examples, ladder, model, preferences
 from learner.training.canaries import Canary
+from learner.training.crossfit import cross_fitted
 from learner.training.evaluation import Baselines, Judge
 from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
 from learner.training.model import ChatRenderer, ModelSource, Weights
-from learner.training.preferences import Trained
+from learner.training.preferences import Logps, Trained
 from learner.training.replay import Kept, keep
 
 log = logging.getLogger(__name__)
@@ -87,11 +89,9 @@ class Night:
             torch.set_num_threads(self.request.threads)
         self._load()
         recipe = self.request.recipe
-        self.examples = examples.build(
-            frozen.records, self.renderer, recipe.room(self.parameters), recipe.held_out_share
-        )
+        self.examples = examples.build(frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds)
         self.judge = Judge(
-            self.model, self.renderer, self.examples.held_out, frozen.canaries,
+            self.model, self.renderer, self.examples.all, frozen.canaries,
             self.request.gate, recipe, self.request.seed,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
@@ -112,6 +112,9 @@ class Night:
         )
         self.anchor = self._folder(request.anchor) or model.snapshot(self.model)
         self.champion = self._folder(request.champion)
+        self.champion_knows = frozenset(
+            loras.read(Path(request.champion)).records.get("exchanges", ()) if request.champion else ()
+        )
         self.progress("load", 1.0, "model loaded")
 
     def _folder(self, folder: str | None) -> Weights | None:
@@ -129,9 +132,11 @@ class Night:
             return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))
         self.progress("train", 0.0, "measuring the anchor")
         base = evaluation.baselines(self.judge, self.anchor, self.champion)
-        pick, tried = self._climbed(base)
-        self.progress("gate", 0.3, "judging")
-        figures = evaluation.measure(self.judge, pick.weights, base, pick.canary)
+        reference = self.judge.logps(self.anchor, self.examples.all)
+        pick, tried = self._climbed(base, reference)
+        preference = self._preference(base, reference, pick)
+        self.progress("gate", 0.7, "judging")
+        figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
         reasons = gate.reasons_to_refuse(figures, self.request.gate)
         return Outcome(
             pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, tuple(reasons)
@@ -142,18 +147,12 @@ class Night:
         model.write(folder, outcome.weights, self.config, self.request.model)
 
     def _too_few(self) -> list[str]:
-        least = self.request.gate.min_held_out
-        reasons = []
-        if len(self.examples.held_out) < least:
-            reasons.append(f"only {len(self.examples.held_out)} held-out records: {least} are needed to judge")
-        if not self.examples.train:
-            reasons.append("no records to train on")
-        return reasons
+        least, given = self.request.gate.min_judged, len(self.examples.all)
+        return [f"only {given} records: {least} are needed to judge"] if given < max(1, least) else []
 
-    def _climbed(self, base: Baselines) -> tuple[Tried, list[Tried]]:
+    def _climbed(self, base: Baselines, reference: Logps) -> tuple[Tried, list[Tried]]:
         recipe = self.request.recipe
         model.restore(self.model, self.anchor)
-        reference = preferences.reply_logps_of(self.model, self.examples.train)
         kept = self._replayed()
         rates = recipe.ladder(self.parameters)
         rungs: list[float] = []
@@ -165,7 +164,7 @@ class Night:
         def train(rate: float) -> Trained:
             rungs.append(rate)
             return preferences.train(
-                self.model, self.renderer.tokenizer, self.examples.train, reference, self.anchor, recipe,
+                self.model, self.renderer.tokenizer, self.examples.all, reference, self.anchor, recipe,
                 preferences.Rung(rate, self.request.seed), self.scratch, on_step, kept,
             )  # fmt: skip
 
@@ -178,13 +177,35 @@ class Night:
 
         return ladder.climb(rates, recipe.shares, train, try_share, recipe.start(self.parameters))
 
+    def _preference(self, base: Baselines, reference: Logps, pick: Tried) -> PreferenceFigures:
+        """Judge what people said by trainings that did not see it, each as far along as the pick."""
+        every, recipe = self.examples.all, self.request.recipe
+        least = min(recipe.min_steps, recipe.fold_steps)
+        short = dataclasses.replace(recipe, max_steps=recipe.fold_steps, min_steps=least)
+        rung, done = preferences.Rung(pick.trained.learning_rate, self.request.seed), itertools.count()
+
+        def train(indices: Sequence[int]) -> Weights:
+            self.progress("gate", 0.7 * next(done) / recipe.folds, "learning without a part, to judge by it")
+            trained = preferences.train(
+                self.model, self.renderer.tokenizer, [every[i] for i in indices], [reference[i] for i in indices],
+                self.anchor, short, rung, self.scratch, lambda _: None,
+            )  # fmt: skip
+            return model.between(self.anchor, trained.weights, pick.share)
+
+        def typical(weights: Weights) -> float:
+            return evaluation.typical(self.judge, weights, base)
+
+        own = cross_fitted(self.judge, every, reference, recipe.folds, train, typical)
+        champion = evaluation.champion_margins(self.judge, every, reference, base, self.champion_knows)
+        return evaluation.preference(every, own, champion, recipe.rating_weight)
+
     def _replayed(self) -> list[Kept]:
         """The anchor's own replies to what people said and to canaries that the judge does not ask."""
         recipe, judged = self.request.recipe, set(self.judge.canary_prompts)
         if not recipe.replay_weight:
             return []
         spare = [prompt for prompt in map(self._canary_prompt, self.frozen.canaries) if prompt not in judged]
-        said = [example.prompt for example in self.examples.train]
+        said = [example.prompt for example in self.examples.all]
         every = list(dict.fromkeys([*said, *spare]))
         prompts = [prompt for prompt in every if len(prompt) <= recipe.replay_tokens] or every
         if len(prompts) > recipe.replay:

@@ -44,8 +44,9 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
-    canary_drop: float = 0.0125  # a candidate holds when canaries fall by no more: within the gate's
-    held_out_share: float = 0.25
+    canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: within the gate's
+    folds: int = 3  # every record is judged by a training that did not see it, on the other folds
+    fold_steps: int = 40  # of such a training at most: it shows whether what people said carries over
     gradient_checkpointing: bool = False
 
     def ladder(self, parameters: int) -> tuple[float, ...]:

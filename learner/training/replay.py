@@ -1,12 +1,15 @@
 """Holding on to what the anchor knows: its own replies to other prompts, and its odds at each token.
 
 A preference moves how something is said; nothing in it says that what is said must stay. So every
-step also sees replies that the anchor itself made to prompts nobody was asked about, and pays for
-KL(anchor ‖ policy) there. Knows nothing of preferences or records.
+step also sees replies that the anchor itself made to other prompts. Where the anchor was sure, the
+policy pays for KL(anchor ‖ policy); where it was not, people may decide, but only among what the anchor
+might have said: the policy pays for probability that it puts anywhere else. Knows nothing of
+preferences or records.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +20,7 @@ from torch import Tensor
 from learner.training.logprobs import ROWS_AT_ONCE, Row, grouped, moved, packed, scored_logps
 
 TOP = 64  # tokens whose odds are kept one by one; the others are kept as one sum
+SUPPORT = 1e-3  # a token that the anchor gives less is nothing that it might have said
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,33 @@ def keep(model: Any, rows: Sequence[Row]) -> list[Kept]:
 
 
 def divergence(logps: Tensor, tokens: Tensor, anchor: Tensor) -> Tensor:
-    """Mean KL(anchor ‖ policy) over the tokens that the anchor was sure of.
+    """What a step pays for leaving the anchor, per token: KL where it was sure, straying where it was not.
 
-    Where it was sure it knew something; where it was undecided people may decide, so a token counts
-    by how far its likeliest choice was above even odds. All but the listed tokens are one outcome:
-    merging outcomes can only lower a KL.
+    A token's likeliest choice says how sure: 2p − 1 of it, nothing at even odds or below.
     """
     own = logps.gather(1, tokens)
+    sure = (2 * anchor[:, 0].exp() - 1).clamp(min=0)
+    return _mean(_kl(own, anchor), sure) + _mean(_straying(own, anchor), 1 - sure)
+
+
+def _kl(own: Tensor, anchor: Tensor) -> Tensor:
+    """KL(anchor ‖ policy) at each token. All but the listed tokens are one outcome: merging can only lower a KL."""
     listed = (anchor.exp() * (anchor - own)).sum(dim=1)
     rest, own_rest = _rest(anchor), _rest(own)
-    charged = listed + rest * (rest.log() - own_rest.log())
-    sure = (2 * anchor[:, 0].exp() - 1).clamp(min=0)
-    return (sure * charged).sum() / sure.sum().clamp(min=1)
+    return listed + rest * (rest.log() - own_rest.log())
+
+
+def _straying(own: Tensor, anchor: Tensor) -> Tensor:
+    """−log of the probability that the policy leaves to what the anchor might have said, at each token.
+
+    KL(anchor ‖ policy) hardly sees this: it does not ask where the policy's other probability goes.
+    """
+    supported = own.exp() * (anchor > math.log(SUPPORT))
+    return -supported.sum(dim=1).clamp(1e-6, 1.0).log()
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (weights * values).sum() / weights.sum().clamp(min=1)
 
 
 def _rest(logps: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def test_a_good_night_passes() -> None:
         ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
-        ({"preference": gate.preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 held-out"),
+        ({"preference": gate.preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 records"),
         ({"preference": gate.preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6, None)}, "not surely below"),
         (
             {"preference": gate.preference_figures([0.3, 0.4, 0.3, 0.5, 0.4, 0.3], 6, [2.0, 1.9, 2.1, 2.2, 1.8, 2.0])},
@@ -75,6 +75,12 @@ def test_the_anchor_itself_shows_nothing() -> None:
     assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
 
 
+def test_hardly_anything_learned_is_nothing_however_sure() -> None:
+    figures = gate.preference_figures([0.001, 0.0011] * 50, 100, None)
+    assert figures.gain > 10 * figures.error
+    assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
+
+
 def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
     source = random.Random(0)
 
@@ -93,6 +99,16 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
 @pytest.mark.parametrize(("degrees", "exact"), [(4, 1.533), (7, 1.415), (15, 1.341), (60, 1.296)])
 def test_student_quantile(degrees: int, exact: float) -> None:
     assert gate.student_quantile(0.90, degrees) == pytest.approx(exact, rel=0.01)
+
+
+def test_the_champion_is_compared_only_where_it_did_not_train() -> None:
+    margins = [0.5, 0.4, 0.6, 0.5, 0.5, 0.4]
+    by_heart = [9.0, 9.0, 9.0, None, None, None]
+    assert gate.preference_figures(margins, 6, by_heart).over_champion < 0
+    unseen = gate.preference_figures(margins, 6, [None, None, None, 0.1, 0.1, 0.0])
+    assert unseen.over_champion > 0
+    assert gate.preference_figures(margins, 6, [None] * 6).over_champion == 0
+    assert gate.reasons_to_refuse(good(preference=unseen), SETTINGS) == []
 
 
 def test_softplus_neither_overflows_nor_loses() -> None:

@@ -28,7 +28,7 @@ GATE = GateSettings(
     canaries=6,
     samples=8,
     max_tokens=8,
-    min_held_out=2,
+    min_judged=2,
     kl_per_token=10,
     length=(0.1, 10),
     sampled_drop=0.5,  # a random model ends when it likes
@@ -116,7 +116,7 @@ def test_a_night_that_learned_nothing_is_refused_and_exits_with_0(tiny: Path, tm
     assert done.returncode == 0, done.stderr
     verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
     assert verdict["outcome"] == "refused"
-    assert any("held-out preferences" in reason for reason in verdict["reasons"])
+    assert any("preferences: log-loss" in reason for reason in verdict["reasons"])
     assert loras.listing(tmp_path / "loras", "default") == []
 
 

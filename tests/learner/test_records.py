@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from learner.records import (
     PreferencePair,
     PreferenceRecords,
     derive,
-    is_held_out,
+    fold_of,
     newest_of_each,
     settled_on,
 )
@@ -185,20 +186,18 @@ def test_settled_on_follows_the_newest_word() -> None:
 # Held out
 
 
-def test_the_same_question_is_always_on_one_side() -> None:
+def test_the_same_question_is_always_in_one_fold() -> None:
     known = [exchange(f"e{n}", f"a{n}", asked=asked, chat=f"c{n}") for n, asked in enumerate(["Hi  there", "hi there"])]
     said = [rating(1, "e0", "good"), rating(2, "e1", "bad")]
-    assert len({is_held_out(one) for one in derive(known, said).ratings}) == 1
+    assert len({fold_of(one, 1000) for one in derive(known, said).ratings}) == 1
 
 
-def test_about_the_share_is_held_out() -> None:
+def test_folds_are_about_alike_in_size() -> None:
     known = [exchange(f"e{n}", "one", "two") for n in range(1000)]
     made = derive(known, [choice(n, f"e{n}", "1") for n in range(1000)]).pairs
-    held = sum(map(is_held_out, made))
-    assert 150 < held < 250
-    assert sum(is_held_out(pair, 0.0) for pair in made) == 0
-    assert sum(is_held_out(pair, 1.0) for pair in made) == 1000
-    assert all(is_held_out(pair, 0.5) for pair in made if is_held_out(pair))
+    sizes = Counter(fold_of(pair, 4) for pair in made)
+    assert sorted(sizes) == [0, 1, 2, 3]
+    assert all(200 < size < 300 for size in sizes.values())
 
 
 # Whatever happens

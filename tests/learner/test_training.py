@@ -14,7 +14,7 @@ from learner.engine.base import ChatMessage
 from learner.frozen import Frozen, NightRequest
 from learner.gate import GateSettings
 from learner.training import canaries as checks
-from learner.training import examples, losses, model, plan, replay
+from learner.training import examples, losses, model, plan, preferences, replay
 from learner.training.canaries import Canary, Reply
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
@@ -27,7 +27,7 @@ from learner.training.recipe import Recipe
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
 QUICK = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
-GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_held_out=2)
+GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_judged=2)
 
 
 # Losses
@@ -127,6 +127,15 @@ def test_what_the_anchor_was_sure_of_is_held_and_the_rest_is_free() -> None:
     assert replay.divergence(torch.stack((moved, open_)), tokens, anchor).item() > 1
 
 
+def test_where_the_anchor_was_unsure_only_what_it_might_have_said_is_free() -> None:
+    tokens = torch.tensor([[0, 1, 2]])
+    anchor = torch.tensor([[0.5, 0.4999, 0.0001]]).log()
+    decided = torch.tensor([[0.05, 0.9499, 0.0001]]).log()
+    strayed = torch.tensor([[0.05, 0.05, 0.9]]).log()
+    assert replay.divergence(decided, tokens, anchor).item() < 0.01
+    assert replay.divergence(strayed, tokens, anchor).item() == pytest.approx(-math.log(0.1), rel=0.01)
+
+
 def test_a_large_model_gets_a_gentle_ladder() -> None:
     assert max(Recipe().ladder(7_000_000_000)) < min(Recipe().ladder(3_000_000))
     assert Recipe(learning_rates=(3e-4, 1e-4)).ladder(1) == (1e-4, 3e-4)
@@ -187,10 +196,10 @@ def a_night(tiny: Path, **changes: object) -> Night:
 def test_stored_tokens_are_used_as_they_are_and_texts_end_themselves(night: Night) -> None:
     stored = dataclasses.replace(pair(1), prompt_ids=(5, 6), chosen_ids=(7, 8, 9), rejected_ids=(10,))
     records = dataclasses.replace(some_records(0, 0), pairs=(stored,))
-    [example] = examples.build(records, night.renderer, 100, share=0.0).train
+    [example] = examples.build(records, night.renderer, 100, folds=1).all
     assert (example.prompt, example.replies) == ((5, 6), ((7, 8, 9), (10,)))
     records = dataclasses.replace(records, pairs=(pair(1),))
-    [example] = examples.build(records, night.renderer, 100, share=0.0).train
+    [example] = examples.build(records, night.renderer, 100, folds=1).all
     assert [reply[-1] for reply in example.replies] == [night.renderer.end] * 2
     assert night.renderer.text(example.replies[0]) == "yes, dear"
 
@@ -216,7 +225,7 @@ def test_replies_that_share_a_forward_pass_score_as_they_do_alone(night: Night) 
 def test_both_replies_of_an_offer_that_was_called_bad_are_one_example(night: Night) -> None:
     first, second = rating(1, text="no"), rating(1, text="never")
     records = dataclasses.replace(some_records(0, 0), ratings=(first, second, rating(2)))
-    built = examples.build(records, night.renderer, 100, share=0.0).train
+    built = examples.build(records, night.renderer, 100, folds=1).all
     assert [len(example.replies) for example in built] == [2, 1]
 
 
@@ -227,8 +236,8 @@ def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> N
     turns.append(ChatMessage("user", "the last"))
     long = dataclasses.replace(pair(1), prompt=tuple(turns), prompt_ids=night.renderer.prompt(turns))
     records = dataclasses.replace(some_records(0, 0), pairs=(long,))
-    built = examples.build(records, night.renderer, 200, share=0.0)
-    [example] = built.train
+    built = examples.build(records, night.renderer, 200, folds=1)
+    [example] = built.all
     text = night.renderer.text(example.prompt)
     assert len(example.prompt) + max(map(len, example.replies)) <= 200
     assert "be kind" in text
@@ -237,10 +246,44 @@ def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> N
     assert built.cut["prompts"] == 1
 
 
-def test_held_out_records_never_train(night: Night) -> None:
-    asked = {night.renderer.text(example.prompt) for example in night.examples.train}
-    assert night.examples.held_out
-    assert not asked & {night.renderer.text(example.prompt) for example in night.examples.held_out}
+def test_a_record_is_judged_by_a_training_that_did_not_see_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+    train = preferences.train
+
+    def watched(model: object, tokenizer: object, given: list[Example], *rest: object) -> Trained:
+        seen.append({one.exchange for one in given})
+        return train(model, tokenizer, given, *rest)  # type: ignore[arg-type]
+
+    judged: list[set[str]] = []
+    logps = night.judge.logps
+
+    def asked(weights: dict[str, torch.Tensor], some: list[Example]) -> object:
+        judged.append({one.exchange for one in some})
+        return logps(weights, some)
+
+    monkeypatch.setattr(preferences, "train", watched)
+    monkeypatch.setattr(night.judge, "logps", asked)
+    outcome = night.judged()
+    everything = {one.exchange for one in night.examples.all}
+    whole, *folds = seen
+    reference, *parts = judged
+    assert whole == reference == everything == set().union(*parts)
+    assert len(folds) == len(parts) == QUICK.folds
+    assert all(not fold & part and fold | part == everything for fold, part in zip(folds, parts, strict=True))
+    assert outcome.figures is not None
+    assert outcome.figures.preference.count == len(night.examples.all)
+
+
+def test_labels_that_mean_nothing_are_no_evidence(tiny: Path) -> None:
+    """A training learns any labels by heart; those of records it did not see are what counts."""
+    shuffled = tuple(
+        dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) if number % 2 else one
+        for number, one in enumerate(some_records().pairs)
+    )
+    request = NightRequest(7, "default", str(tiny), "unused", recipe=QUICK, gate=GATE, device="cpu", threads=1, nice=0)
+    frozen = Frozen(request, dataclasses.replace(some_records(), pairs=shuffled, ratings=()), some_canaries())
+    outcome = Night(frozen, str(tiny / "scratch"), lambda *_: None).judged()
+    assert any("not surely below" in reason for reason in outcome.reasons)
 
 
 def test_a_night_learns_what_was_chosen_and_keeps_fp32_weights(night: Night) -> None:
@@ -265,12 +308,12 @@ def test_the_anchor_is_the_reference_even_when_it_is_a_lora(night: Night) -> Non
     """TRL would take a copy of the starting LoRA, or the base: the margin at the start must be zero."""
     moved = {name: tensor + 0.01 for name, tensor in night.anchor.items()}
     model.restore(night.model, moved)
-    reference = reply_logps_of(night.model, night.examples.train)
+    reference = reply_logps_of(night.model, night.examples.all)
     model.restore(night.model, night.anchor)
-    base = reply_logps_of(night.model, night.examples.train)
+    base = reply_logps_of(night.model, night.examples.all)
     assert reference[0] != base[0]
     model.restore(night.model, moved)
-    assert reply_logps_of(night.model, night.examples.train) == reference
+    assert reply_logps_of(night.model, night.examples.all) == reference
 
 
 def test_peft_reads_what_is_written_and_agrees(night: Night, tiny: Path, tmp_path: Path) -> None:
@@ -284,12 +327,12 @@ def test_peft_reads_what_is_written_and_agrees(night: Night, tiny: Path, tmp_pat
         assert (tmp_path / "lora" / name).read_bytes() == (tmp_path / "twin" / name).read_bytes()
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "lora").eval()
     model.restore(night.model, weights)
-    ids = torch.tensor([night.examples.train[0].prompt])
+    ids = torch.tensor([night.examples.all[0].prompt])
     with torch.no_grad():
         assert torch.allclose(loaded(ids).logits, night.model(ids).logits, atol=1e-5)
 
 
-def test_too_few_held_out_records_are_a_refusal(tiny: Path) -> None:
+def test_too_few_records_are_a_refusal(tiny: Path) -> None:
     frozen = Frozen(
         NightRequest(1, "default", str(tiny), "unused", recipe=QUICK, device="cpu", threads=1),
         dataclasses.replace(some_records(0, 0), pairs=(pair(1),), ratings=(rating(1),)),
@@ -297,4 +340,4 @@ def test_too_few_held_out_records_are_a_refusal(tiny: Path) -> None:
     )
     outcome = Night(frozen, str(tiny / "scratch"), lambda *_: None).judged()
     assert not outcome.published
-    assert "held-out" in outcome.reasons[0]
+    assert "only 2 records" in outcome.reasons[0]

@@ -10,37 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from learner.training.evaluation import Heard, Judge, margins
-from learner.training.examples import Example
+from learner.training.evaluation import Evidence
 from learner.training.model import Weights
-from learner.training.preferences import Logps
 
 TrainOn = Callable[[Sequence[int]], Weights]  # indices of examples -> the weights that they give
 
 
-def cross_fitted(
-    judge: Judge,
-    examples: Sequence[Example],
-    anchor: Logps,
-    folds: int,
-    train: TrainOn,
-    typical: Callable[[Weights], float],
-) -> list[float]:
-    """The margin of every example under weights trained without its fold, in the order of `examples`.
+def cross_fitted(evidence: Evidence, folds: int, train: TrainOn) -> list[float]:
+    """The margin of every example under weights trained without its fold, in the order of the examples.
 
-    `typical` gives the mean log-ratio of the anchor's own replies under some weights, see `Heard`. An
-    example whose fold holds everything cannot be judged and gets the anchor's margin, zero.
+    An example whose fold holds everything cannot be judged and gets the anchor's margin, zero.
     """
+    examples = evidence.examples
     found = [0.0] * len(examples)
     for fold in range(folds):
         inside = [i for i, example in enumerate(examples) if example.fold == fold]
         outside = [i for i, example in enumerate(examples) if example.fold != fold]
         if not inside or not outside:
             continue
-        weights = train(outside)
-        left = [examples[i] for i in inside]
-        heard = Heard(judge.logps(weights, left), typical(weights))
-        judged = margins(left, heard, [anchor[i] for i in inside], judge.recipe.beta)
-        for i, margin in zip(inside, judged, strict=True):
+        for i, margin in zip(inside, evidence.margins(train(outside), inside), strict=True):
             found[i] = margin
     return found

@@ -64,12 +64,16 @@ class Judge:
     def sampled(self, weights: Weights) -> Sampled:
         """Draw replies to the prompts of pairs (for lengths) and canaries (for checks)."""
         restore(self.model, weights)
-        settings, prompts = self.settings, self._length_prompts()
-        drawn = Decoding(settings.temperature, settings.top_p, settings.max_tokens, seed=self.seed)
-        few = slice(0, settings.samples)
-        made = replies(self.model, self.renderer, [*prompts, *self.canary_prompts[few]], drawn)
+        prompts, few = self._length_prompts(), slice(0, self.settings.samples)
+        made = self.drawn([*prompts, *self.canary_prompts[few]])
         figures = checks.figures(self.canaries[few], made[len(prompts) :])
         return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[: len(prompts)]), figures)
+
+    def drawn(self, prompts: Sequence[Tokens]) -> list[Reply]:
+        """A reply to each prompt by the weights that are in the model, as people would see it."""
+        settings = self.settings
+        drawn = Decoding(settings.temperature, settings.top_p, settings.max_tokens, seed=self.seed)
+        return replies(self.model, self.renderer, prompts, drawn)
 
     def moved(self, weights: Weights, anchor: Weights, sampled: Sampled) -> tuple[float, float]:
         """The mean of log π − log π_anchor on sampled replies, per token and per reply.
@@ -96,30 +100,44 @@ class Judge:
         return prompts * max(1, self.settings.samples // max(1, len(prompts)))
 
 
-@dataclass(frozen=True)
-class Heard:
-    """How a LoRA scores some replies, and how far it moved the anchor's typical reply."""
+class Evidence:
+    """What people said, and what the anchor gives it: LoRAs are measured against this.
 
-    logps: Logps
-    typical: float
-
-
-def margins(examples: Sequence[Example], heard: Heard, anchor: Logps, beta: float) -> list[float]:
-    """The log-odds that a LoRA gives to what people said, one a record; the anchor's are all zero.
-
-    A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
-    with z the mean log-ratio of replies that the anchor draws itself, so that merely drifting away
-    from every reply is no evidence of having learned what was called bad.
+    `anchor` holds the anchor's log-probabilities of every example's replies.
     """
-    found = []
-    for example, own, theirs in zip(examples, heard.logps, anchor, strict=True):
-        ratio = [a - b for a, b in zip(own, theirs, strict=True)]
-        if example.kind == "pair":
-            found.append(beta * (ratio[0] - ratio[1]))
-        else:
-            sign = 1 if example.kind == "good" else -1
-            found.append(sign * beta * (statistics.fmean(ratio) - heard.typical))
-    return found
+
+    def __init__(self, judge: Judge, examples: Sequence[Example], anchor: Weights) -> None:
+        self.examples, self._judge = tuple(examples), judge
+        self.anchor = judge.logps(anchor, self.examples)
+        prompts = [example.prompt for example in examples] + judge.canary_prompts[: judge.settings.samples]
+        self._spoken = [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, judge.drawn(prompts), strict=True)]
+        self._spoken_anchor = reply_logps(judge.model, self._spoken)
+
+    def margins(self, weights: Weights, indices: Sequence[int]) -> list[float]:
+        """The log-odds that a LoRA gives to what people said in these examples; the anchor's are all zero.
+
+        A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
+        with z the mean log-ratio of replies that the anchor draws itself, to these prompts and to
+        canaries, so that merely drifting away from every reply is no evidence of having learned what
+        was called bad. The LoRA must not have trained on the examples.
+        """
+        beta, found = self._judge.recipe.beta, []
+        logps = self._judge.logps(weights, [self.examples[i] for i in indices])
+        typical = self._typical(indices)
+        for i, own in zip(indices, logps, strict=True):
+            ratio = [a - b for a, b in zip(own, self.anchor[i], strict=True)]
+            if self.examples[i].kind == "pair":
+                found.append(beta * (ratio[0] - ratio[1]))
+            else:
+                sign = 1 if self.examples[i].kind == "good" else -1
+                found.append(sign * beta * (statistics.fmean(ratio) - typical))
+        return found
+
+    def _typical(self, indices: Sequence[int]) -> float:
+        """The mean log-ratio of the anchor's own replies under the weights that are in the model."""
+        rows = [*indices, *range(len(self.examples), len(self._spoken))]
+        own = reply_logps(self._judge.model, [self._spoken[i] for i in rows])
+        return statistics.fmean(a[0] - self._spoken_anchor[i][0] for i, a in zip(rows, own, strict=True))
 
 
 def preference(
@@ -155,20 +173,15 @@ def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baseli
     )
 
 
-def typical(judge: Judge, weights: Weights, base: Baselines) -> float:
-    """The mean log-ratio of the anchor's own replies under `weights`, see `Heard`."""
-    return judge.moved(weights, base.anchor, base.sampled_anchor)[1]
-
-
-def champion_margins(
-    judge: Judge, examples: Sequence[Example], anchor: Logps, base: Baselines, trained_on: Collection[str]
-) -> list[float | None] | None:
+def champion_margins(evidence: Evidence, base: Baselines, trained_on: Collection[str]) -> list[float | None] | None:
     """The champion's margins; None for examples of the exchanges that it trained on, as it may know them by heart."""
     if base.champion is None:
         return None
-    heard = Heard(judge.logps(base.champion, examples), typical(judge, base.champion, base))
-    every = margins(examples, heard, anchor, judge.recipe.beta)
-    return [None if one.exchange in trained_on else margin for one, margin in zip(examples, every, strict=True)]
+    unseen = [i for i, example in enumerate(evidence.examples) if example.exchange not in trained_on]
+    found: list[float | None] = [None] * len(evidence.examples)
+    for i, margin in zip(unseen, evidence.margins(base.champion, unseen), strict=True):
+        found[i] = margin
+    return found
 
 
 def measure(

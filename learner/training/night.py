@@ -26,7 +26,7 @@ from learner.gate import GateFigures, PreferenceFigures
 from learner.training import evaluation, examples, ladder, model, preferences
 from learner.training.canaries import Canary
 from learner.training.crossfit import cross_fitted
-from learner.training.evaluation import Baselines, Judge
+from learner.training.evaluation import Baselines, Evidence, Judge
 from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
@@ -132,9 +132,9 @@ class Night:
             return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))
         self.progress("train", 0.0, "measuring the anchor")
         base = evaluation.baselines(self.judge, self.anchor, self.champion)
-        reference = self.judge.logps(self.anchor, self.examples.all)
-        pick, tried = self._climbed(base, reference)
-        preference = self._preference(base, reference, pick)
+        evidence = Evidence(self.judge, self.examples.all, self.anchor)
+        pick, tried = self._climbed(base, evidence.anchor)
+        preference = self._preference(base, evidence, pick)
         self.progress("gate", 0.7, "judging")
         figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
         reasons = gate.reasons_to_refuse(figures, self.request.gate)
@@ -177,7 +177,7 @@ class Night:
 
         return ladder.climb(rates, recipe.shares, train, try_share, recipe.start(self.parameters))
 
-    def _preference(self, base: Baselines, reference: Logps, pick: Tried) -> PreferenceFigures:
+    def _preference(self, base: Baselines, evidence: Evidence, pick: Tried) -> PreferenceFigures:
         """Judge what people said by trainings that did not see it, each as far along as the pick."""
         every, recipe = self.examples.all, self.request.recipe
         least = min(recipe.min_steps, recipe.fold_steps)
@@ -187,16 +187,13 @@ class Night:
         def train(indices: Sequence[int]) -> Weights:
             self.progress("gate", 0.7 * next(done) / recipe.folds, "learning without a part, to judge by it")
             trained = preferences.train(
-                self.model, self.renderer.tokenizer, [every[i] for i in indices], [reference[i] for i in indices],
+                self.model, self.renderer.tokenizer, [every[i] for i in indices], [evidence.anchor[i] for i in indices],
                 self.anchor, short, rung, self.scratch, lambda _: None,
             )  # fmt: skip
             return model.between(self.anchor, trained.weights, pick.share)
 
-        def typical(weights: Weights) -> float:
-            return evaluation.typical(self.judge, weights, base)
-
-        own = cross_fitted(self.judge, every, reference, recipe.folds, train, typical)
-        champion = evaluation.champion_margins(self.judge, every, reference, base, self.champion_knows)
+        own = cross_fitted(evidence, recipe.folds, train)
+        champion = evaluation.champion_margins(evidence, base, self.champion_knows)
         return evaluation.preference(every, own, champion, recipe.rating_weight)
 
     def _replayed(self) -> list[Kept]:

@@ -238,7 +238,8 @@ class Report:
         self.figures["offers"].append({"choices": day.choices, "ties": day.ties, "both_bad": day.both_bad})
         tried = [(one["share"], round(one["canary"]["right"], 4)) for one in ended.verdict.get("tried", ())]
         print(f"night: {ended.state} {'; '.join(ended.reasons)} in {seconds:.0f} s, {self.figures['offers'][-1]}")
-        print(f"  rate {ended.verdict.get('learning_rate')}, share and canaries tried {tried}", flush=True)
+        print(f"  rate {ended.verdict.get('learning_rate')}, share and canaries tried {tried}")
+        print(f"  preferences {(ended.verdict.get('gate') or {}).get('preference')}", flush=True)
 
 
 async def bench(options: argparse.Namespace) -> dict[str, Any]:

@@ -63,7 +63,7 @@ function drawReply(entry, acts) {
 
 function chosenOf(entry) {
   if (entry.feedback === "1" || entry.feedback === "2") return Number(entry.feedback);
-  if (entry.feedback === "correction") return 0; // the person's own words stand above both
+  if (["tie", "both_bad", "correction"].includes(entry.feedback)) return 0; // neither above the other
   return entry.offer === "chosen" ? entry.candidates.indexOf(entry.text) + 1 : 0;
 }
 

@@ -126,7 +126,9 @@ class Night:
 
     def judged(self) -> Outcome:
         """Train and judge. Too little to train on or to judge by is a refusal, not an error."""
-        counts = {**self.examples.counts(), **{f"cut_{name}": count for name, count in self.examples.cut.items()}}
+        records = self.frozen.records
+        counts = {"pairs": len(records.pairs), "ratings": len(records.ratings)}
+        counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
         reasons = self._too_few()
         if reasons:
             return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))

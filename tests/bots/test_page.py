@@ -84,6 +84,20 @@ def test_an_offer_survives_a_reload_and_is_picked_by_click_and_by_word(page: Pag
 
 
 @pytest.mark.parametrize("page", [1.0], indirect=True)
+@pytest.mark.parametrize("verdict", ["tie", "both_bad"])
+def test_neither_reply_is_shown_as_picked_when_neither_was(page: Page, verdict: str) -> None:
+    page.say("hello there")
+    page.wait(lambda: page.count(".offer.open .card.pickable") == 2)
+    page.click(f"[data-act={verdict}]")
+    page.wait(lambda: page.count(f"[data-act={verdict}][aria-pressed=true]"))
+    assert page.count(".card.chosen") == 0
+    page.open()
+    page.wait(lambda: page.count(f"[data-act={verdict}][aria-pressed=true]"))
+    assert page.count(".card.chosen") == 0
+    page.shot(f"real-{verdict}")
+
+
+@pytest.mark.parametrize("page", [1.0], indirect=True)
 def test_a_correction_after_a_pick_stands_above_both(page: Page, tmp_path: Path) -> None:
     page.say("hello there")
     page.wait(lambda: page.count(".offer.open .card.pickable") == 2)

@@ -97,6 +97,9 @@ def test_a_night_publishes_and_tells_how_far_it_is(tiny: Path, tmp_path: Path) -
     verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
     assert verdict["outcome"] == "published", verdict["reasons"]
     assert verdict["gate"]["preference"]["accuracy"] > 0.9
+    given = thaw(folder).records
+    assert verdict["records"]["pairs"] == len(given.pairs) > 0  # what the owner is told of a night
+    assert verdict["records"]["ratings"] == len(given.ratings) > 0
     [version] = loras.listing(tmp_path / "loras", "default")
     assert version.version == "0003"
     assert version.shape.base == fingerprint(tiny)

@@ -13,6 +13,7 @@ BENCH = Path(__file__).resolve().parent.parent / "bench" / "learning.py"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_one_night_moves_the_bot_towards_what_was_picked() -> None:
     options = ("--teacher", "warm", "--nights", "1", "--choices", "40", "--prompts", "300")
     done = subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, timeout=900)

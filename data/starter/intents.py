@@ -18,8 +18,8 @@ if str(HERE) not in sys.path:
 
 from check import LANGUAGES, MANNERS, manners_of  # noqa: E402
 
-OPENER_SHARE, FOLLOWUP_SHARE, CLOSER_SHARE = 0.75, 0.5, 0.25
-NEAR_START, NEAR_END = 14, 8
+OPENER_SHARE, FOLLOWUP_SHARE, CLOSER_SHARE = 0.95, 0.5, 0.25
+NEAR_START, NEAR_END = {"zh": 3, "en": 7}, 8
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,23 @@ def after_opener(reply: str, opener: str) -> str:
     return reply
 
 
+def _share_a_mark(opener: str, reply: str, marks: list[str]) -> bool:
+    return any(mark in opener.lower() and mark in reply.lower() for mark in marks)
+
+
 def dressed(reply: str, manner: str, language: str, rng: random.Random) -> str:
     """Return `reply` with an opener before it and a follow-up or a closer after it, each only sometimes.
 
     The opener makes the first token tell the manner, so that a preference moves the manner
     without touching the content; the follow-up does the same for the length. A reply that begins
-    or ends with a mark needs no opener or closer there.
+    or ends with a mark needs no opener or closer there, and none gets the mark twice.
     """
     part = manners()[manner][language]
     opener = ending = ""
-    if part["openers"] and manner_of(reply[:NEAR_START], language) == "plain" and rng.random() < OPENER_SHARE:
-        opener = rng.choice(part["openers"])
+    begins = manner_of(reply[: NEAR_START[language]], language) != "plain"
+    openers = [words for words in part["openers"] if not _share_a_mark(words, reply, part["marks"])]
+    if openers and not begins and rng.random() < OPENER_SHARE:
+        opener = rng.choice(openers)
     if rng.random() < FOLLOWUP_SHARE:
         ending = rng.choice(followups(language))
     elif part["closers"] and manner_of(reply[-NEAR_END:], language) == "plain" and rng.random() < CLOSER_SHARE:

@@ -27,7 +27,7 @@ class Recipe:
     learning_rates: tuple[float, ...] = ()
     shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
     epochs: float = 3
-    min_steps: int = 80
+    min_steps: int = 50
     max_steps: int = 600
     batch_size: int = 16
     micro_batch_size: int = 16
@@ -46,7 +46,7 @@ class Recipe:
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
     canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: within the gate's
     folds: int = 3  # every record is judged by a training that did not see it, on the other folds
-    fold_steps: int = 40  # of such a training at most: it shows whether what people said carries over
+    fold_steps: int = 25  # of such a training at most: it shows whether what people said carries over
     gradient_checkpointing: bool = False
 
     def ladder(self, parameters: int) -> tuple[float, ...]:

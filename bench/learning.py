@@ -3,7 +3,8 @@
 Drives the real router, store, engine, trainer and gate; only the person is made up. The person prefers one
 manner, or short replies (at most two thirds of the start's mean in that language), and answers every offer: the
 candidate that has it, "either" when both have it, "neither" when none has. `--choices` counts the offers in
-which exactly one candidate has it.
+which exactly one candidate has it; a day ends without them after `--offers`, because a bot that has learned
+what is preferred hardly ever offers both kinds.
 
 The written phrasings of the starter fall into three parts by a hash of their text: those the person says,
 those the nightly gate sees as canaries, and those that this bench measures on and that nobody trains on.
@@ -124,11 +125,14 @@ def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
 
 
 class Day:
-    """One day's conversations: until `wanted` offers had exactly one candidate with what is preferred."""
+    """One day's conversations: until `wanted` offers had exactly one candidate with what is preferred, or `most` offers
+    were answered."""
 
-    def __init__(self, app: App, likes: Likes, said: Sequence[Phrasing], wanted: int, rng: random.Random) -> None:
+    def __init__(
+        self, app: App, likes: Likes, said: Sequence[Phrasing], wanted: int, most: int, rng: random.Random
+    ) -> None:
         self._platform: Any = app.adapters["bench", "memory"]
-        self._likes, self._said, self._wanted, self._rng = likes, said, wanted, rng
+        self._likes, self._said, self._wanted, self._most, self._rng = likes, said, wanted, most, rng
         self._numbers = itertools.count()
         self.choices = self.ties = self.both_bad = 0
 
@@ -136,16 +140,21 @@ class Day:
         """Talk in several chats at once."""
         await asyncio.gather(*(self._chat(f"{name}-{lane}") for lane in range(CHATS_AT_ONCE)))
 
+    @property
+    def over(self) -> bool:
+        """Whether the person has said enough."""
+        return self.choices >= self._wanted or self.choices + self.ties + self.both_bad >= self._most
+
     async def _chat(self, lane: str) -> None:
-        while self.choices < self._wanted:
+        while not self.over:
             chat = f"{lane}-{next(self._numbers)}"
             for _ in range(self._rng.randint(1, TURNS_PER_CHAT)):
-                if self.choices < self._wanted:
+                if not self.over:
                     await self._turn(chat, self._rng.choice(self._said))
 
     async def _turn(self, chat: str, phrasing: Phrasing) -> None:
         replies: tuple[Reply, ...] = await self._platform.say(chat, "person", phrasing.text)
-        if replies[0].candidates is None or self.choices >= self._wanted:
+        if replies[0].candidates is None or self.over:
             return
         first, second = (self._likes(text, phrasing.language) for text in replies[0].candidates)
         if first != second:
@@ -256,7 +265,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
             await report.look(app, "start")
             for number in range(1, options.nights + 1):
                 assert report.likes is not None
-                day = Day(app, report.likes, parts["said"], options.choices, rng)
+                day = Day(app, report.likes, parts["said"], options.choices, options.offers, rng)
                 await day.live(f"day{number}")
                 began = time.monotonic()
                 ended = await app.nights.start("default")
@@ -273,6 +282,7 @@ def main() -> None:
     options.add_argument("--teacher", default="warm", help="a manner of the starter, or short")
     options.add_argument("--nights", type=int, default=3)
     options.add_argument("--choices", type=int, default=40)
+    options.add_argument("--offers", type=int, default=600, help="of a day at most")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--prompts", type=int, default=1_200, help="phrasings to measure on")
     options.add_argument("--model", default="starter")

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from learner.engine.base import (
     ChatMessage,
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from learner.engine.worker import Stopped, Worker
 
 
+T = TypeVar("T")
+
+# Bytes of weights. So little is read in a third of a step; a second thread, which takes turns with the engine's for
+# the interpreter and the cores, lengthened steps by more, and by several in one case of a hundred.
+SMALL_LORA = 2 * 2**20
+
+
 class LocalEngine:
     """An Engine on transformers' weights. Methods are called from the event loop's thread."""
 
@@ -42,7 +49,7 @@ class LocalEngine:
         self._model: LoadedModel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: dict[Job, None] = {}
-        self._asked: set[asyncio.Future[None]] = set()
+        self._asked: set[asyncio.Future[Any]] = set()
         self._swapping = asyncio.Lock()
         self._active: str | None = None
         self._error: str | None = None
@@ -151,26 +158,33 @@ class LocalEngine:
         return waiting
 
     async def _read(self, folder: Path) -> LoraSlot:
-        """Load and check a LoRA in a thread of its own, so that the chats do not wait for it."""
-        from learner.engine.lora_files import read
+        """Load and check a LoRA: a small one between two steps, a large one in a thread of its own meanwhile."""
+        from learner.engine.lora_files import read, size_of
 
         self._running()
         assert self._model is not None
-        return await asyncio.to_thread(read, folder, self._model.base)
+        base = self._model.base
+        if size_of(folder) <= SMALL_LORA:
+            return await self._ask(lambda _: read(folder, base))
+        return await asyncio.to_thread(read, folder, base)
 
-    async def _ask(self, command: Callable[[Scheduler], None]) -> None:
-        """Run a command in the engine's thread and wait until it has."""
+    async def _ask(self, command: Callable[[Scheduler], T]) -> T:
+        """Run a command in the engine's thread and return what it gives. Raises its EngineError."""
         worker, loop = self._running(), asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[T] = loop.create_future()
         self._asked.add(done)
 
         def obey(scheduler: Scheduler) -> None:
-            command(scheduler)
-            loop.call_soon_threadsafe(_resolve, done)
+            try:
+                given = command(scheduler)
+            except EngineError as error:
+                loop.call_soon_threadsafe(_reject, done, error)
+            else:
+                loop.call_soon_threadsafe(_resolve, done, given)
 
         worker.call(obey)
         try:
-            await done
+            return await done
         finally:
             self._asked.discard(done)
 
@@ -200,9 +214,14 @@ class LocalEngine:
                 future.set_exception(error)
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[T], given: T) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(given)
+
+
+def _reject(future: asyncio.Future[T], error: EngineError) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _deliver_one(event: Event) -> None:

@@ -1,6 +1,6 @@
 """Reads a LoRA's folder and checks that it fits the base model: base, rank, targets, shapes, finite.
 
-Knows nothing of requests; runs off the engine's thread, so that a swap costs the chats nothing.
+Knows nothing of requests, nor in which thread it runs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,6 @@ PREFIX = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-BREATH = 0.003  # seconds between the parts of a read, in which the engine's thread has the interpreter to itself
-
 _serial = itertools.count(1)
 
 
@@ -49,23 +46,22 @@ def read(folder: Path, base: BaseModel) -> LoraSlot:
     if not folder.is_dir():
         raise LoraMismatch(f"there is no LoRA in {folder}; 'nightschool lora list' shows what is")
     card, config = _json(folder, CARD), _json(folder, CONFIG)
-    _breathe()
     _check_card(folder, card, config, base)
     scale = _check_config(folder, config)
-    _breathe()
     header = _header(folder)
-    _breathe()
     layers = _check_tensors(folder, header, config, base)
-    _breathe()
     pairs = _load(folder, header, layers, scale, base)
     # The key is new at each load: what a version of the same name computed before is never reused.
     key = f"{folder.name}#{next(_serial)}"
     return LoraSlot(folder.name, key, tuple(pairs.get(name) for name in base.linears))
 
 
-def _breathe() -> None:
-    """Let the engine's thread run, so that a read is spread over several steps and lengthens none of them by much."""
-    time.sleep(BREATH)
+def size_of(folder: Path) -> int:
+    """How many bytes the LoRA's weights have on disk; 0 where there are none."""
+    try:
+        return (folder / WEIGHTS).stat().st_size
+    except OSError:
+        return 0
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
@@ -156,20 +152,16 @@ def _load(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A and scaled B of each layer, views of two tensors of their own (the file may go away).
 
-    In few and large operations, with breaks: each takes the interpreter from the engine's thread for a moment, and
-    the safetensors library keeps it throughout.
+    In few and large operations: each takes the interpreter from other threads for a moment, and the safetensors
+    library keeps it throughout.
     """
     contents = bytearray((folder / WEIGHTS).read_bytes())
     start = 8 + int.from_bytes(contents[:8], "little")
-    _breathe()
     all_a = [_flat(contents, start, header[f"{PREFIX}{layer}{A}"]) for layer in layers]
-    _breathe()
     all_b = [_flat(contents, start, header[f"{PREFIX}{layer}{B}"]) for layer in layers]
-    _breathe()
     flat_a = torch.cat(all_a).to(base.device, base.dtype)
     flat_b = torch.cat(all_b).float().mul_(scale).to(base.device, base.dtype)
-    _breathe()
-    if not bool(flat_a.isfinite().all() & flat_b.isfinite().all()):
+    if not (_is_finite(flat_a) and _is_finite(flat_b)):
         sound = {
             layer: bool(a.isfinite().all() & b.isfinite().all())
             for layer, a, b in zip(layers, all_a, all_b, strict=True)
@@ -187,6 +179,11 @@ def _flat(contents: bytearray, start: int, entry: TensorEntry) -> Tensor:
     return torch.frombuffer(
         contents, dtype=DTYPES[entry.dtype], count=math.prod(entry.shape), offset=start + entry.begin
     )
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    """Whether none is infinite or no number: a sum in 64 bits is finite then and only then, and cheaper than a look."""
+    return math.isfinite(numbers.sum(dtype=torch.float64).item())
 
 
 def _sizes(tensors: list[Tensor]) -> list[int]:

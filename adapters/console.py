@@ -24,7 +24,7 @@ class ConsoleAdapter:
     """Reads `stdin` line by line. Without a terminal there it stays quiet and waits."""
 
     name = "console"
-    capabilities = Capabilities(streams=True, streams_offers=False, max_chars=100_000)
+    capabilities = Capabilities(whole_messages=True, streams=True, streams_offers=False, max_chars=100_000)
 
     def __init__(self, on_quit: Callable[[], None], stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
         self._on_quit = on_quit

@@ -1,0 +1,455 @@
+"""One suite of tests for every adapter, ours and others': subclass AdapterContract, give it a FarEnd.
+
+    class TestMyPlatform(AdapterContract):
+        @pytest.fixture
+        async def far(self, tmp_path):
+            async with MyFarEnd(tmp_path) as far:
+                yield far
+
+A far end is the platform's side of the wire: it speaks the real protocol on loopback, so that the real
+client library runs, and says and sees what people would. Knows no platform; needs pytest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from adapters.base import (
+    DeliveryFailed,
+    Edited,
+    Health,
+    Inbound,
+    Joined,
+    Message,
+    Moved,
+    OwnerWrote,
+    Person,
+    PlatformAdapter,
+    Pressed,
+    Reacted,
+    Recalled,
+    Reply,
+    Sent,
+    Settling,
+    Verdict,
+)
+
+T = TypeVar("T", bound=Inbound)
+PATIENCE = 20.0  # seconds until something that must happen has not
+QUIET = 0.5  # seconds in which something that must not happen does not
+
+
+@dataclass
+class TestHost:
+    """A Host that keeps what it is told."""
+
+    __test__ = False
+
+    bot: str
+    folder: Path
+    reports: list[Health] = field(default_factory=list)
+    owners: list[Person] = field(default_factory=list)
+
+    def report(self, health: Health) -> None:
+        """Keep `health`."""
+        self.reports.append(health)
+
+    async def owned_by(self, person: Person) -> None:
+        """Keep `person`."""
+        self.owners.append(person)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One message of the bot as people see it; `buttons` are the labels under it."""
+
+    id: str
+    text: str
+    buttons: tuple[str, ...] = ()
+
+
+class FarEnd(ABC):
+    """The platform's side. `can` names what the platform has; tests of anything else are skipped.
+
+    `can` may hold: press, react, quote, group, edit, recall, join, move, owner_writes, cut, acknowledge.
+    Chats and people are named by short names ("alice", "club"); `chat_id` and `person_id` give the
+    adapter's ids for them. A private chat has its person's name.
+    """
+
+    can: frozenset[str] = frozenset()
+    host: TestHost | None = None  # what the adapter was given, where it was given one
+    limit_in: Callable[[str], int] = staticmethod(len)  # how the platform counts a message's length
+
+    @abstractmethod
+    def adapter(self) -> PlatformAdapter:
+        """A new adapter, logged in or able to log in by itself, pointed at this far end."""
+
+    @abstractmethod
+    def chat_id(self, chat: str) -> str: ...
+
+    @abstractmethod
+    def person_id(self, person: str) -> str: ...
+
+    @abstractmethod
+    async def say(
+        self, text: str, *, chat: str = "alice", person: str = "alice", mention: bool = False, quote: str | None = None
+    ) -> str:
+        """`person` writes; returns the platform's id of the message. Any other chat than one's own is a group."""
+
+    @abstractmethod
+    async def again(self, message: str) -> None:
+        """The platform delivers the message once more."""
+
+    @abstractmethod
+    async def own(self, text: str, *, chat: str = "alice") -> None:
+        """A message that the bot itself sent comes back, as platforms do."""
+
+    @abstractmethod
+    async def unknown(self, *, chat: str = "alice", person: str = "alice") -> str:
+        """`person` sends something of a kind that nobody has heard of."""
+
+    @abstractmethod
+    def shown(self, chat: str = "alice") -> list[Shown]:
+        """What people see of the bot in the chat, oldest first."""
+
+    async def press(self, message: str, verdict: Verdict, *, chat: str = "alice", person: str = "alice") -> None:
+        """`person` presses the button for `verdict` under the bot's message."""
+        raise NotImplementedError
+
+    async def react(self, message: str, verdict: Verdict, *, chat: str = "alice", person: str = "alice") -> None:
+        """`person` reacts with 👍 ("good") or 👎 ("bad"), or takes the reaction back ("retract")."""
+        raise NotImplementedError
+
+    async def edit(self, message: str, text: str, *, chat: str = "alice", person: str = "alice") -> None:
+        """`person` changes their message."""
+        raise NotImplementedError
+
+    async def recall(self, message: str, *, chat: str = "alice", person: str = "alice") -> None:
+        """`person` takes their message back."""
+        raise NotImplementedError
+
+    async def join(self, *, chat: str, person: str) -> None:
+        """`person` joins the group, or becomes a friend where `chat` is their own."""
+        raise NotImplementedError
+
+    async def move(self, chat: str, to: str) -> None:
+        """The chat goes on under another id."""
+        raise NotImplementedError
+
+    async def owner_writes(self, text: str, *, chat: str = "alice") -> None:
+        """The owner writes from another device of the bot's account."""
+        raise NotImplementedError
+
+    def acknowledged(self) -> Collection[str]:
+        """The platform's ids of the messages that the adapter said it received."""
+        raise NotImplementedError
+
+    async def cut(self) -> None:
+        """The platform can't be reached from now on."""
+        raise NotImplementedError
+
+    async def mend(self) -> None:
+        """It can be reached again."""
+        raise NotImplementedError
+
+
+class Heard:
+    """Takes what an adapter receives, as the inbox would, and answers nothing by itself.
+
+    While `stores` is cleared it is an inbox whose disk is slow: it takes things, and does not return.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[Inbound] = []
+        self.stores = asyncio.Event()
+        self.stores.set()
+        self._more = asyncio.Event()
+
+    async def __call__(self, inbound: Inbound) -> NoReplies:
+        """Keep `inbound`."""
+        self.all.append(inbound)
+        self._more.set()
+        await self.stores.wait()
+        return NoReplies()
+
+    async def next(self, kind: type[T], after: int = 0) -> T:
+        """The first of `kind` from the `after`th thing on; waits for it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for inbound in self.all[after:]:
+                    if isinstance(inbound, kind):
+                        return inbound
+                self._more.clear()
+                await self._more.wait()
+
+
+class NoReplies:
+    """The receipt of something that gets no reply."""
+
+    async def replies(self) -> tuple[Reply, ...]:
+        """None."""
+        return ()
+
+
+@contextlib.asynccontextmanager
+async def running(adapter: PlatformAdapter) -> AsyncIterator[Heard]:
+    """Let `adapter` take part; what it hears."""
+    heard = Heard()
+    task = asyncio.create_task(adapter.run(heard))
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - a far end has no event for everything
+            await asyncio.sleep(0.01)
+
+
+class AdapterContract:
+    """What every adapter does. Each test drives the real adapter through its far end."""
+
+    @staticmethod
+    def needs(far: FarEnd, *abilities: str) -> None:
+        """Skip the test where the platform lacks one of `abilities`."""
+        missing = set(abilities) - far.can
+        if missing:
+            pytest.skip(f"the platform has no {', '.join(sorted(missing))}")
+
+    @staticmethod
+    async def send(adapter: PlatformAdapter, reply: Reply) -> Sent:
+        """Send with patience, as the outbox does: an adapter that is only starting refuses for a moment."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    return await adapter.send(reply)
+                except DeliveryFailed as failure:
+                    if failure.permanent:
+                        raise
+                    await asyncio.sleep(0.05)
+
+    async def test_text_goes_in_and_out(self, far: FarEnd) -> None:
+        async with running(adapter := far.adapter()) as heard:
+            message = await far.say("你好 <b>&amp; *hi* _there_")
+            got = await heard.next(Message)
+            assert (got.text, got.kind) == ("你好 <b>&amp; *hi* _there_", "text")
+            assert (got.chat, got.person.id) == (far.chat_id("alice"), far.person_id("alice"))
+            assert (got.group, got.addressed) == (False, True)
+            assert got.id.endswith(message)
+            await self.send(adapter, Reply("r1", got.chat, "1 < 2 & *x* [y](z) `w`", "e1", answers=got.id))
+            await until(lambda: bool(far.shown()))
+            assert [one.text for one in far.shown()] == ["1 < 2 & *x* [y](z) `w`"]
+
+    async def test_long_text_is_cut_and_nothing_is_lost(self, far: FarEnd) -> None:
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("hi")
+            got = await heard.next(Message)
+            limit = adapter.capabilities.max_chars
+            long = "😀字" * limit
+            sent = await self.send(adapter, Reply("r1", got.chat, long, "e1", answers=got.id))
+            await until(lambda: sum(len(one.text) for one in far.shown()) >= len(long))
+            shown = far.shown()
+            assert "".join(one.text for one in shown) == long
+            assert all(far.limit_in(one.text) <= limit for one in shown)
+            assert len(shown) > 1
+            assert sent.message_ids == () or len(sent.message_ids) == len(shown)
+
+    async def test_both_candidates_stand_in_one_message(self, far: FarEnd) -> None:
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("hi")
+            got = await heard.next(Message)
+            await self.send(adapter, _offer(got))
+            await until(lambda: bool(far.shown()))
+            (shown,) = far.shown()
+            assert all(part in shown.text for part in ("which one?", "first & <one>", "second *one*", "1", "2"))
+
+    async def test_a_choice_is_pressed(self, far: FarEnd) -> None:
+        self.needs(far, "press")
+        for verdict in ("1", "2", "both_bad"):
+            async with running(adapter := far.adapter()) as heard:
+                await far.say("hi")
+                got = await heard.next(Message)
+                await self.send(adapter, _offer(got))
+                await until(lambda: bool(far.shown()))
+                await far.press(far.shown()[-1].id, verdict)
+                pressed = await heard.next(Pressed)
+                assert (pressed.exchange, pressed.verdict) == ("exchange-1", verdict)
+                assert (pressed.chat, pressed.person.id) == (got.chat, far.person_id("alice"))
+
+    async def test_what_was_chosen_is_shown(self, far: FarEnd) -> None:
+        self.needs(far, "press")
+        async with running(adapter := far.adapter()) as heard:
+            assert isinstance(adapter, Settling)
+            await far.say("hi")
+            offer = _offer(got := await heard.next(Message))
+            sent = await self.send(adapter, offer)
+            await until(lambda: bool(far.shown()))
+            before = far.shown()[-1]
+            await adapter.settle(got.chat, sent.message_ids, offer, "2")
+            await until(lambda: far.shown()[-1] != before)
+            assert len(far.shown()) == 1
+
+    async def test_a_rating_is_given_changed_and_taken_back(self, far: FarEnd) -> None:
+        self.needs(far, "react")
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("hi")
+            got = await heard.next(Message)
+            sent = await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
+            await until(lambda: bool(far.shown()))
+            for verdict in ("good", "bad", "retract"):
+                heard_before = len(heard.all)
+                await far.react(far.shown()[-1].id, verdict)
+                reacted = await heard.next(Reacted, heard_before)
+                assert (reacted.verdict, reacted.person.id) == (verdict, far.person_id("alice"))
+                assert reacted.message in sent.message_ids
+
+    async def test_a_quote_names_what_it_quotes(self, far: FarEnd) -> None:
+        self.needs(far, "quote")
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("hi")
+            got = await heard.next(Message)
+            sent = await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
+            await until(lambda: bool(far.shown()))
+            await far.say("不错", quote=far.shown()[-1].id)
+            quoting = await heard.next(Message, 1)
+            assert quoting.text == "不错"
+            assert quoting.quote in sent.message_ids
+
+    async def test_a_group_is_heard_and_says_who_is_meant(self, far: FarEnd) -> None:
+        self.needs(far, "group")
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("just talking", chat="club", person="bob")
+            aside = await heard.next(Message)
+            assert (aside.group, aside.addressed, aside.chat) == (True, False, far.chat_id("club"))
+            await far.say("what now?", chat="club", person="bob", mention=True)
+            meant = await heard.next(Message, 1)
+            assert (meant.group, meant.addressed, meant.text) == (True, True, "what now?")
+            assert meant.person.id == far.person_id("bob")
+            assert meant.person.name
+            reply = Reply("r1", meant.chat, "this", "e1", answers=meant.id, to=meant.person)
+            await self.send(adapter, reply)
+            await until(lambda: bool(far.shown("club")))
+            assert "this" in far.shown("club")[-1].text
+
+    async def test_own_messages_are_no_messages(self, far: FarEnd) -> None:
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("hi")
+            got = await heard.next(Message)
+            await self.send(adapter, Reply("r1", got.chat, "my own words", "e1", answers=got.id))
+            await until(lambda: bool(far.shown()))
+            await far.own("my own words")
+            await far.say("next")
+            assert (await heard.next(Message, 1)).text == "next"
+            assert [one for one in heard.all if not isinstance(one, Message)] == []
+
+    async def test_what_comes_twice_has_one_id(self, far: FarEnd) -> None:
+        async with running(far.adapter()) as heard:
+            message = await far.say("once")
+            first = await heard.next(Message)
+            await far.again(message)
+            await far.say("then")
+            await until(lambda: any(isinstance(one, Message) and one.text == "then" for one in heard.all))
+            same = [one for one in heard.all if isinstance(one, Message) and one.text == "once"]
+            assert {one.id for one in same} == {first.id}
+
+    async def test_received_is_said_only_after_it_was_stored(self, far: FarEnd) -> None:
+        self.needs(far, "acknowledge")
+        async with running(far.adapter()) as heard:
+            heard.stores.clear()
+            message = await far.say("keep this")
+            await heard.next(Message)
+            await asyncio.sleep(QUIET)
+            assert message not in far.acknowledged()
+            heard.stores.set()
+            await until(lambda: message in far.acknowledged())
+
+    async def test_messages_keep_their_order(self, far: FarEnd) -> None:
+        async with running(far.adapter()) as heard:
+            texts = [f"number {number}" for number in range(8)]
+            for text in texts:
+                await far.say(text)
+            await until(lambda: len(heard.all) >= len(texts))
+            assert [one.text for one in heard.all if isinstance(one, Message)] == texts
+
+    async def test_an_unknown_kind_is_not_silence(self, far: FarEnd) -> None:
+        async with running(far.adapter()) as heard:
+            await far.unknown()
+            got = await heard.next(Message)
+            assert (got.kind, got.person.id) == ("other", far.person_id("alice"))
+
+    async def test_an_edit_names_the_message(self, far: FarEnd) -> None:
+        self.needs(far, "edit")
+        async with running(far.adapter()) as heard:
+            message = await far.say("teh")
+            got = await heard.next(Message)
+            await far.edit(message, "the")
+            edited = await heard.next(Edited)
+            assert (edited.message, edited.text, edited.chat) == (got.id, "the", got.chat)
+
+    async def test_a_recall_names_the_message(self, far: FarEnd) -> None:
+        self.needs(far, "recall")
+        async with running(far.adapter()) as heard:
+            message = await far.say("oops")
+            got = await heard.next(Message)
+            await far.recall(message)
+            recalled = await heard.next(Recalled)
+            assert (recalled.message, recalled.chat) == (got.id, got.chat)
+
+    async def test_newcomers_are_told_of(self, far: FarEnd) -> None:
+        self.needs(far, "join")
+        async with running(far.adapter()) as heard:
+            await far.join(chat="club", person="carol")
+            joined = await heard.next(Joined)
+            assert (joined.chat, joined.person.id, joined.group) == (far.chat_id("club"), far.person_id("carol"), True)
+
+    async def test_a_chat_that_moves_says_where(self, far: FarEnd) -> None:
+        self.needs(far, "move", "group")
+        async with running(far.adapter()) as heard:
+            await far.move("club", "big club")
+            moved = await heard.next(Moved)
+            assert (moved.chat, moved.to) == (far.chat_id("club"), far.chat_id("big club"))
+
+    async def test_the_owner_in_the_bots_place_is_told_of(self, far: FarEnd) -> None:
+        self.needs(far, "owner_writes")
+        async with running(far.adapter()) as heard:
+            await far.owner_writes("let me", chat="alice")
+            wrote = await heard.next(OwnerWrote)
+            assert (wrote.chat, wrote.text) == (far.chat_id("alice"), "let me")
+
+    async def test_a_lost_network_comes_back(self, far: FarEnd) -> None:
+        self.needs(far, "cut")
+        async with running(adapter := far.adapter()) as heard:
+            await far.say("before")
+            got = await heard.next(Message)
+            await far.cut()
+            if far.host is not None:
+                await until(lambda: far.host is not None and far.host.reports[-1].state == "offline")
+                assert far.host.reports[-1].detail
+            with pytest.raises(DeliveryFailed) as failure:
+                await adapter.send(Reply("r1", got.chat, "into the void", "e1", answers=got.id))
+            assert not failure.value.permanent
+            await far.mend()
+            await far.say("after")
+            await until(lambda: any(isinstance(one, Message) and one.text == "after" for one in heard.all))
+            await self.send(adapter, Reply("r1", got.chat, "into the void", "e1", answers=got.id))
+            await until(lambda: any("into the void" in one.text for one in far.shown()))
+            if far.host is not None:
+                await until(lambda: far.host is not None and far.host.reports[-1].state == "online")
+
+
+def _offer(got: Message) -> Reply:
+    pair = ("first & <one>", "second *one*")
+    return Reply("o1", got.chat, "which one?", "exchange-1", candidates=pair, answers=got.id, to=got.person)

@@ -10,12 +10,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from learner.engine.base import ChatMessage
 
-FeedbackKind = Literal["choice", "rating", "correction", "retract"]
-# value: choice -> "1" | "2" | "both_bad" | "tie"; rating -> "good" | "bad"; else ""
+FeedbackKind = Literal["choice", "rating", "correction", "retry", "retract"]
+# value: choice -> "1" | "2" | "both_bad" | "tie"; rating -> "good" | "bad"; retry -> the exchange that
+# says it again; retract -> "rating" when only ratings are taken back (a reaction); else ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class PreferencePair:
     rejected: str
     chosen_ids: tuple[int, ...] | None
     rejected_ids: tuple[int, ...] | None
-    source: Literal["choice", "correction"]
+    source: Literal["choice", "correction", "retry"]
     provenance: Provenance
 
 
@@ -144,7 +145,11 @@ def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> Prefe
             if said.value == "tie":
                 ties += 1
                 continue
-            made = _records(exchange, said, earlier[exchange.id], sessions[exchange.id], left_out)
+            made: list[PreferencePair | RatedReply]
+            if said.kind == "retry":
+                made = [_said_again(exchange, said, known, earlier, sessions[exchange.id])]
+            else:
+                made = _records(exchange, said, earlier[exchange.id], sessions[exchange.id], left_out)
         except _Unusable as reason:
             left_out[str(reason)] += 1
             continue
@@ -156,20 +161,43 @@ def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> Prefe
 
 def newest_of_each(feedback: Iterable[Feedback]) -> list[Feedback]:
     """The newest feedback of each teacher on each exchange, oldest first; retracts included."""
-    newest: dict[tuple[str, str], Feedback] = {}
-    for said in sorted(feedback, key=lambda one: one.id):
-        newest[said.exchange, said.teacher] = said
-    return sorted(newest.values(), key=lambda one: one.id)
+    said: dict[tuple[str, str], list[Feedback]] = defaultdict(list)
+    for one in sorted(feedback, key=lambda one: one.id):
+        words = said[one.exchange, one.teacher]
+        words[:] = without_retracted(words, one)
+        if one.kind != "retract" or not words:
+            words.append(one)
+    return sorted((words[-1] for words in said.values()), key=lambda one: one.id)
+
+
+class Said(Protocol):
+    """What tells which words a retract takes back."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
+
+
+S = TypeVar("S", bound=Said)
+
+
+def without_retracted(words: Sequence[S], newest: Said) -> list[S]:
+    """What of one teacher's earlier `words` on an exchange stands after `newest`."""
+    if newest.kind != "retract":
+        return list(words)
+    return [one for one in words if newest.value == "rating" and one.kind != "rating"]
 
 
 def settled_on(feedback: Iterable[Feedback]) -> int | None:
     """The candidate (1 or 2) that feedback on one offer, oldest first, leaves chosen; None: neither.
 
-    A tie, "both bad" and a correction unsettle a choice, a rating does not: it is about the choice.
+    A tie, "both bad" and a correction unsettle a choice, a rating or a retry does not: it is about the choice.
     """
     chosen: dict[str, int | None] = {}
     for said in feedback:
-        if said.kind == "rating":
+        if said.kind in ("rating", "retry") or (said.kind == "retract" and said.value == "rating"):
             continue
         chosen.pop(said.teacher, None)  # so that the newest word stands last
         if said.kind != "retract":
@@ -253,6 +281,41 @@ def _corrected(
         )
         pairs.append(pair)
     return pairs
+
+
+def _said_again(
+    exchange: Exchange,
+    said: Feedback,
+    known: dict[str, Exchange],
+    earlier: dict[str, list[Feedback]],
+    session: str,
+) -> PreferencePair:
+    """The reply that was kept after all retries, against the one that was not. Raises _Unusable."""
+    kept, word = known.get(said.value), said
+    while kept is not None:
+        words = [one for one in earlier[kept.id] if one.teacher == said.teacher]
+        if not words or words[-1].kind != "retry":
+            break
+        kept, word = known.get(words[-1].value), words[-1]
+    if kept is None or not kept.candidates:
+        raise _Unusable("no_exchange")
+    if words and (words[-1].value == "bad" or words[-1].kind == "correction"):
+        raise _Unusable("not_kept")
+    chosen, rejected = kept.candidates[0], _kept(exchange, said, earlier[exchange.id])
+    for candidate in (chosen, rejected):
+        _check(candidate)
+    if chosen.text.strip() == rejected.text.strip():
+        raise _Unusable("same_text")
+    return PreferencePair(
+        prompt=exchange.prompt,
+        prompt_ids=exchange.prompt_ids,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        chosen_ids=chosen.token_ids,
+        rejected_ids=rejected.token_ids,
+        source="retry",
+        provenance=_provenance(exchange, word, session, (chosen.lora, rejected.lora)),
+    )
 
 
 def _rated(exchange: Exchange, candidate: ShownCandidate, said: Feedback, session: str) -> RatedReply:

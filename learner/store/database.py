@@ -120,7 +120,7 @@ def _refuse_newer(url: str, file: Path | None) -> None:
     """Look at the version before any pragma or migration can change a byte."""
     if make_url(url).get_backend_name() == "sqlite" and (file is None or not file.exists()):
         return
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
     with engine.connect() as connection:
         found = _version(connection)
     newest = known_versions()[-1]
@@ -137,12 +137,14 @@ def _sqlite_file(url: str) -> Path | None:
 
 def _connect(url: str, file: Path | None) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url)
+        return create_engine(url, hide_parameters=True)
     if file is None:
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine(
+            url, poolclass=StaticPool, hide_parameters=True, connect_args={"check_same_thread": False}
+        )
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
+        engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
     return engine

@@ -6,10 +6,12 @@ Knows nothing of how feedback is given; each function runs in its caller's trans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
+from learner.engine.base import ChatMessage
 from learner.records import ShownCandidate, settled_on
 from learner.store import history, mail, said
 from learner.store.errors import ExchangeNotReady, UnknownExchange
@@ -34,6 +36,7 @@ def begin(c: Connection, new: NewExchange) -> None:
         "prompt_ids": new.prompt_ids,
         "at": new.at,
         "tainted": False,
+        "retry_of": new.retry_of,
     }
     c.execute(insert(exchanges).values(values))
 
@@ -61,10 +64,11 @@ def finish(
     values = {"state": "final", "offer": offer, "expires_at": expires_at, "finished_at": at}
     c.execute(update(exchanges).where(exchanges.c.id == exchange).values(values))
     place = place_of(row)
-    reply = Turn("assistant", "", candidates[0].text, exchange, at)
-    asked = Turn(question.role, question.person, question.text, exchange, question.at)
-    history.add(c, row.mind, place, asked)
-    history.add(c, row.mind, place, reply)
+    if row.retry_of is not None:
+        history.replace_reply(c, place, row.retry_of, exchange, candidates[0].text)
+    else:
+        history.add(c, row.mind, place, replace(question, exchange=exchange))
+        history.add(c, row.mind, place, Turn("assistant", "", candidates[0].text, exchange, at))
     mail.add_replies(c, row.mind, row.inbox_id, replies, at)
     mail.mark_done(c, row.inbox_id)
 
@@ -103,12 +107,15 @@ def view(c: Connection, exchange: str | None) -> ExchangeView | None:
         at=row.at,
         kept=1 if len(shown) == 1 else settled_on(said.standing_feedback(c, row.id)),
         shown_at=row.finished_at,
+        prompt=tuple(ChatMessage(one["role"], one["content"]) for one in row.prompt),
+        prompt_ids=row.prompt_ids,
     )
 
 
 def of_message(c: Connection, place: Place, message_id: str) -> ExchangeView | None:
-    """The exchange that the platform's message `message_id` showed."""
-    named = and_(at_place(sent_messages, place), sent_messages.c.message_id == message_id)
+    """The exchange that the platform's message `message_id` showed: its ids are unique over all of a bot's chats."""
+    c_ = sent_messages.c
+    named = and_(c_.bot == place.bot, c_.platform == place.platform, c_.message_id == message_id)
     query = (
         select(outbox.c.exchange)
         .join(sent_messages, sent_messages.c.outbox_id == outbox.c.id)

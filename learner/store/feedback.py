@@ -5,6 +5,7 @@ Knows nothing of words or buttons; each function runs in its caller's transactio
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, and_, insert, select
@@ -45,14 +46,13 @@ def latest(c: Connection, place: Place, teacher: str) -> Feedback | None:
         select(table)
         .join(exchanges_table, exchanges_table.c.id == table.c.exchange)
         .where(and_(at_place(exchanges_table, place), table.c.teacher == teacher))
-        .order_by(table.c.id.desc())
+        .order_by(table.c.id)
     )
-    settled: set[str] = set()
+    by_exchange: dict[str, list[Row]] = defaultdict(list)
     for row in c.execute(query):
-        if row.exchange not in settled and row.kind != "retract":
-            return said.as_feedback(row)
-        settled.add(row.exchange)
-    return None
+        by_exchange[row.exchange].append(row)
+    standing = [row for rows in by_exchange.values() for row in said.standing(rows)]
+    return said.as_feedback(max(standing, key=lambda row: row.id)) if standing else None
 
 
 def of_mind(c: Connection, mind: str) -> list[Feedback]:

@@ -13,14 +13,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
 from learner.store import feedback as feedback_queries
+from learner.store.quoting import quotes, scrub
 from learner.store.rows import Forgotten, Place
 from learner.store.schema import (
     at_place,
     candidates,
+    chats,
     exchanges,
     feedback,
     inbox,
     metadata,
+    notes,
     outbox,
     people,
     place_of,
@@ -28,11 +31,6 @@ from learner.store.schema import (
     runs,
     turns,
 )
-
-# A shorter text ("好") is a quote only as a whole line: inside a longer one it is anybody's word.
-QUOTE_LENGTH = 8
-SEPARATORS = (": ", "：", "> ")
-GONE = "…"
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,11 @@ def forget(c: Connection, person: str) -> Forgotten:
     c.execute(delete(turns).where(_by(turns, platform, who)))
     for place in traces.places:
         if not _others(c, place, who):
-            for table in (outbox, turns, resets):
+            for table in (outbox, turns, resets, chats):
                 c.execute(delete(table).where(at_place(table, place)))
     c.execute(delete(inbox).where(_by(inbox, platform, who)))
     c.execute(delete(people).where(_by(people, platform, who)))
+    c.execute(delete(notes).where(notes.c.author == person))
     _scrub_runs(c, traces.texts)
     after = _sizes(c)
     rows = {name: before[name] - after[name] for name in before if before[name] > after[name]}
@@ -71,27 +70,6 @@ def forget(c: Connection, person: str) -> Forgotten:
 def with_files(forgotten: Forgotten, clean: bool) -> Forgotten:
     """`forgotten`, and whether the database's files hold none of it any more."""
     return replace(forgotten, files_clean=clean)
-
-
-def quotes(content: str, texts: Iterable[str]) -> bool:
-    """Whether `content` holds one of `texts`: anywhere if it is long, as a whole line if short."""
-    lines = {line.strip() for line in content.splitlines()}
-    lines |= {line.split(mark, 1)[1].strip() for mark in SEPARATORS for line in lines if mark in line}
-    return any(text in content if len(text) >= QUOTE_LENGTH else text in lines for text in texts)
-
-
-def scrub(value: Any, texts: Iterable[str]) -> Any:
-    """`value` (text, or JSON) with every long one of `texts` replaced by "…"."""
-    if isinstance(value, str):
-        for text in sorted(texts, key=len, reverse=True):
-            if len(text) >= QUOTE_LENGTH:
-                value = value.replace(text, GONE)
-        return value
-    if isinstance(value, list):
-        return [scrub(one, texts) for one in value]
-    if isinstance(value, dict):
-        return {scrub(key, texts): scrub(one, texts) for key, one in value.items()}
-    return value
 
 
 def _traces(c: Connection, platform: str, who: str) -> _Traces:

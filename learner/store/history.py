@@ -38,6 +38,30 @@ def newest(c: Connection, place: Place, limit: int, block: int = 1) -> list[Turn
     return [_turn(row) for row in reversed(c.execute(query).all())]
 
 
+def replace_reply(c: Connection, place: Place, old: str, new: str, text: str) -> None:
+    """Let the reply of the exchange `old` be that of `new`, which answers the same words."""
+    of_old = and_(at_place(turns, place), turns.c.exchange == old)
+    c.execute(update(turns).where(and_(of_old, turns.c.role == "assistant")).values(text=text))
+    c.execute(update(turns).where(of_old).values(exchange=new))
+
+
+def rewrite_question(c: Connection, exchange: str, text: str) -> bool:
+    """Let the history hold `text` as what `exchange` answered; whether it held it still."""
+    asked = and_(turns.c.exchange == exchange, turns.c.role == "user")
+    return c.execute(update(turns).where(asked).values(text=text)).rowcount > 0
+
+
+def any_turn(c: Connection, place: Place) -> bool:
+    """Whether anything was ever said in the chat that the history holds."""
+    return c.execute(select(turns.c.id).where(at_place(turns, place)).limit(1)).first() is not None
+
+
+def owner_spoke_at(c: Connection, place: Place) -> float | None:
+    """When the owner last wrote here in the bot's place."""
+    theirs = and_(at_place(turns, place), turns.c.role == "owner")
+    return c.execute(select(func.max(turns.c.at)).where(theirs)).scalar()
+
+
 def reset(c: Connection, place: Place, at: float) -> None:
     """History starts anew from here; nothing is deleted."""
     last = c.execute(select(func.max(turns.c.id)).where(at_place(turns, place))).scalar() or 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from learner.engine.base import ChatMessage
 from learner.records import Exchange, Feedback, PreferenceRecords, derive, newest_of_each
@@ -20,7 +20,7 @@ from learner.store.schema import exchanges, feedback
 
 def exchanges_of(c: Connection, mind: str) -> list[Exchange]:
     """The mind's final exchanges that somebody gave feedback on, oldest first; none tainted."""
-    judged = exchanges.c.id.in_(select(feedback.c.exchange))
+    judged = or_(exchanges.c.id.in_(select(feedback.c.exchange)), exchanges.c.retry_of.is_not(None))
     usable = and_(
         exchanges.c.mind == mind,
         exchanges.c.state == "final",

@@ -38,6 +38,23 @@ def receive(c: Connection, mind: str, inbound: NewInbound) -> Received:
     return Received(_inbox_row(c.execute(select(inbox).where(same)).one()), new=True)
 
 
+def arrival(c: Connection, inbox_id: int) -> InboxRow | None:
+    """One arrival as it is now."""
+    row = c.execute(select(inbox).where(inbox.c.id == inbox_id)).one_or_none()
+    return None if row is None else _inbox_row(row)
+
+
+def knows(c: Connection, place: Place, message: str) -> bool:
+    """Whether the bot was given the message `message`."""
+    given = and_(inbox.c.bot == place.bot, inbox.c.platform == place.platform, inbox.c.external_id == message)
+    return c.execute(select(inbox.c.id).where(given).limit(1)).first() is not None
+
+
+def is_done(c: Connection, inbox_id: int) -> bool:
+    """Whether nothing more is to be done about this arrival."""
+    return bool(c.execute(select(inbox.c.done).where(inbox.c.id == inbox_id)).scalar())
+
+
 def waiting(c: Connection) -> list[InboxRow]:
     """What has not been answered, in order of arrival."""
     rows = c.execute(select(inbox).where(inbox.c.done.is_(False)).order_by(inbox.c.id))
@@ -46,9 +63,9 @@ def waiting(c: Connection) -> list[InboxRow]:
 
 def answer(c: Connection, inbox_id: int, replies: Sequence[OutboxDraft]) -> None:
     """Store `replies` and mark the inbox row done; nothing when it was done before."""
-    row = c.execute(select(inbox).where(inbox.c.id == inbox_id)).one()
-    if row.done:
-        return
+    row = c.execute(select(inbox).where(inbox.c.id == inbox_id)).one_or_none()
+    if row is None or row.done:
+        return  # forgotten meanwhile, or answered before
     add_replies(c, row.mind, inbox_id, replies, row.at)
     mark_done(c, inbox_id)
 
@@ -85,6 +102,11 @@ def replies_to(c: Connection, inbox_id: int) -> list[OutboxRow]:
     return _outbox_rows(c, select(outbox).where(outbox.c.inbox_id == inbox_id))
 
 
+def of_exchange(c: Connection, exchange: str) -> OutboxRow | None:
+    """The reply that showed the exchange."""
+    return next(iter(_outbox_rows(c, select(outbox).where(outbox.c.exchange == exchange))), None)
+
+
 def unsent(c: Connection, bot: str | None, platform: str | None) -> list[OutboxRow]:
     """What is still to be sent, in order."""
     query = select(outbox).where(outbox.c.state == "pending")
@@ -93,6 +115,17 @@ def unsent(c: Connection, bot: str | None, platform: str | None) -> list[OutboxR
     if platform is not None:
         query = query.where(outbox.c.platform == platform)
     return _outbox_rows(c, query)
+
+
+def is_unsent(c: Connection, outbox_id: str) -> bool:
+    """Whether the reply is there and still to be sent."""
+    return c.execute(select(outbox.c.state).where(outbox.c.id == outbox_id)).scalar() == "pending"
+
+
+def unsendable(c: Connection, limit: int) -> list[OutboxRow]:
+    """The newest that could not be sent, newest first."""
+    query = select(outbox).where(outbox.c.state == "failed").order_by(outbox.c.seq.desc()).limit(limit)
+    return [_outbox_row(row, ()) for row in c.execute(query)]
 
 
 def mark_sent(c: Connection, outbox_id: str, message_ids: Sequence[str]) -> None:
@@ -131,7 +164,7 @@ def _outbox_rows(c: Connection, query: Select) -> list[OutboxRow]:
 
 def _outbox_row(row: Row, message_ids: tuple[str, ...]) -> OutboxRow:
     draft = OutboxDraft(row.id, place_of(row), row.payload)
-    return OutboxRow(draft, row.inbox_id, row.state, row.attempts, message_ids)
+    return OutboxRow(draft, row.inbox_id, row.state, row.attempts, message_ids, row.reason)
 
 
 def _inbox_row(row: Row) -> InboxRow:

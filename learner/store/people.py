@@ -5,6 +5,7 @@ Knows nothing of settings; each function runs in its caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
@@ -29,6 +30,8 @@ def note(c: Connection, who: Known) -> None:
         raised["owner"] = True
     if who.teacher:
         raised["teacher"] = True
+    if who.code is not None:
+        raised["code"] = who.code
     if raised:
         c.execute(update(people).where(_is(who.bot, who.platform, who.person)).values(raised))
 
@@ -37,6 +40,31 @@ def set_teacher(c: Connection, bot: str, platform: str, person: str, teacher: bo
     """Let the person teach, or no longer."""
     _ensure(c, bot, platform, person)
     c.execute(update(people).where(_is(bot, platform, person)).values(teacher=teacher))
+
+
+def admit(c: Connection, bot: str, code: str) -> Known | None:
+    """Let the person talk who was given `code`, which stays theirs; None when nobody was."""
+    given = and_(people.c.bot == bot, people.c.code == code)
+    row = c.execute(select(people).where(given).order_by(people.c.id).limit(1)).one_or_none()
+    if row is None:
+        return None
+    c.execute(update(people).where(people.c.id == row.id).values(admitted=True))
+    return known(c, bot, row.platform, row.person)
+
+
+def called(c: Connection, bot: str, platform: str, name: str) -> list[Known]:
+    """The people of the platform whose id is `name`, or else all whose newest name it is."""
+    exact = known(c, bot, platform, name)
+    if exact is not None:
+        return [exact]
+    named = and_(people.c.bot == bot, people.c.platform == platform, people.c.name == name)
+    return [_known(row) for row in c.execute(select(people).where(named).order_by(people.c.id))]
+
+
+def names(c: Connection, bot: str, platform: str, ids: Sequence[str]) -> dict[str, str]:
+    """The newest names of these people."""
+    asked = and_(people.c.bot == bot, people.c.platform == platform, people.c.person.in_(ids))
+    return {row.person: row.name for row in c.execute(select(people).where(asked))}
 
 
 def claim_owner(c: Connection, bot: str, platform: str, person: str, at: float) -> None:
@@ -63,4 +91,4 @@ def _is(bot: str, platform: str, person: str) -> ColumnElement[bool]:
 
 
 def _known(row: Row) -> Known:
-    return Known(row.bot, row.platform, row.person, row.name, row.owner, row.teacher)
+    return Known(row.bot, row.platform, row.person, row.name, row.owner, row.teacher, row.admitted, row.code)

@@ -64,6 +64,7 @@ class OutboxRow:
     state: Literal["pending", "sent", "failed"]
     attempts: int
     message_ids: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class NewExchange:
     prompt: tuple[ChatMessage, ...]
     prompt_ids: tuple[int, ...]
     at: float
+    retry_of: str | None = None  # the exchange whose reply this one replaces
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class ExchangeView:
     at: float
     kept: int | None = None
     shown_at: float | None = None
+    prompt: tuple[ChatMessage, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Known:
-    """A person known to a bot on a platform."""
+    """A person known to a bot on a platform. `admitted`: the owner let them talk; `code` asks for it."""
 
     bot: str
     platform: str
@@ -162,6 +166,30 @@ class Known:
     name: str
     owner: bool
     teacher: bool
+    admitted: bool = False
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class ChatState:
+    """What is set for one chat; `language` is "" where nobody chose one."""
+
+    allowed: bool = False
+    paused: bool = False
+    noticed: bool = False
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Amended:
+    """What an edit or a recall met: `waiting` for its reply still, in `history`, or unknown (neither).
+
+    `host` is the arrival that the message is answered with.
+    """
+
+    host: int | None = None
+    waiting: bool = False
+    history: bool = False
 
 
 @dataclass(frozen=True)

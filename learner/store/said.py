@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Row, select
 
-from learner.records import Feedback
+from learner.records import Feedback, without_retracted
 from learner.store.schema import feedback as table
 
 
@@ -23,10 +23,11 @@ def standing(rows: Iterable[Row]) -> list[Row]:
     """Of one exchange's feedback, oldest first: what follows each teacher's last retract."""
     kept: list[Row] = []
     for row in rows:
-        if row.kind == "retract":
-            kept = [other for other in kept if other.teacher != row.teacher]
-        else:
+        if row.kind != "retract":
             kept.append(row)
+            continue
+        left = without_retracted([one for one in kept if one.teacher == row.teacher], row)
+        kept = [one for one in kept if one.teacher != row.teacher or one in left]
     return kept
 
 
@@ -51,7 +52,7 @@ def standing_feedback(c: Connection, exchange: str) -> list[Feedback]:
 
 def newest_word(c: Connection, exchange: str, teacher: str) -> tuple[str, str]:
     """What the teacher's word on the exchange is now, and the words of a correction; "" for none."""
-    mine = [row for row in on_exchange(c, exchange) if row.teacher == teacher]
-    if not mine or mine[-1].kind == "retract":
+    mine = [row for row in standing(on_exchange(c, exchange)) if row.teacher == teacher]
+    if not mine or mine[-1].kind == "retry":
         return "", ""
     return (mine[-1].value or mine[-1].kind), mine[-1].correction

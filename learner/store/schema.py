@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
+    false,
 )
 
 from learner.store.columns import CleanText, Json, Logprobs, TokenIds
@@ -56,9 +57,11 @@ inbox = Table(
     Column("payload", Json, nullable=False),
     Column("at", Double, nullable=False),
     Column("done", Boolean, nullable=False),
+    Column("merged_into", Integer),
     UniqueConstraint("bot", "platform", "external_id", name="uq_inbox_external"),
     Index("ix_inbox_done", "done"),
     Index("ix_inbox_place", "bot", "platform", "chat"),
+    Index("ix_inbox_merged", "merged_into"),
     sqlite_autoincrement=True,
 )
 
@@ -90,7 +93,7 @@ sent_messages = Table(
     *_place(),
     _text("message_id"),
     Index("ix_sent_messages_outbox", "outbox_id"),
-    Index("ix_sent_messages_place", "bot", "platform", "chat", "message_id"),
+    Index("ix_sent_messages_message", "bot", "platform", "message_id"),
     sqlite_autoincrement=True,
 )
 
@@ -111,6 +114,7 @@ exchanges = Table(
     Column("at", Double, nullable=False),
     Column("finished_at", Double),
     Column("tainted", Boolean, nullable=False),
+    _text("retry_of", nullable=True),
     Index("ix_exchanges_mind", "mind"),
     Index("ix_exchanges_inbox", "inbox_id"),
     Index("ix_exchanges_place", "bot", "platform", "chat", "person"),
@@ -194,8 +198,34 @@ people = Table(
     Column("owner", Boolean, nullable=False),
     Column("teacher", Boolean, nullable=False),
     Column("claimed_at", Double),
+    Column("admitted", Boolean, nullable=False, server_default=false()),
+    _text("code", nullable=True),
     UniqueConstraint("bot", "platform", "person", name="uq_people_person"),
     sqlite_autoincrement=True,
+)
+
+# What is set for one chat: a group that was let in, a bot that was told to be quiet, a language.
+chats = Table(
+    "chats",
+    metadata,
+    _key(),
+    *_place(),
+    Column("allowed", Boolean, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("noticed", Boolean, nullable=False),
+    _text("language"),
+    UniqueConstraint("bot", "platform", "chat", name="uq_chats_place"),
+    sqlite_autoincrement=True,
+)
+
+# What was set for a bot while it ran, by name.
+notes = Table(
+    "notes",
+    metadata,
+    Column("bot", CleanText, primary_key=True),
+    Column("name", CleanText, primary_key=True),
+    _text("value"),
+    _text("author"),
 )
 
 # `runs` holds what ran; `run_numbers` the highest number ever given, so that none comes twice.

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
-from learner.store import chatlog, exchanges, feedback, history, lessons, mail, people, runs, said
+from learner.store import amend, chatlog, chats, exchanges, feedback, history, lessons, mail, people, runs, said
 from learner.store import forget as forgetting
 from learner.store.database import Database
 from learner.store.rows import (
+    Amended,
+    ChatState,
     ExchangeView,
     Forgotten,
     InboxRow,
@@ -57,6 +59,26 @@ class Store:
         with self._database.read() as c:
             return mail.waiting(c)
 
+    def arrival(self, inbox_id: int) -> InboxRow | None:
+        """The arrival as it is now."""
+        with self._database.read() as c:
+            return mail.arrival(c, inbox_id)
+
+    def merge(self, host: int, earlier: Sequence[int]) -> None:
+        """Let the arrival `host` be answered for these earlier ones too."""
+        with self._database.write() as c:
+            amend.merge(c, host, earlier)
+
+    def said_in(self, host: int) -> str:
+        """The words that the arrival is answered for, merged ones before its own."""
+        with self._database.read() as c:
+            return amend.said_in(c, host)
+
+    def amend(self, place: Place, message: str, text: str | None) -> Amended:
+        """Let the message say `text` (None: it is taken back), waiting or in the history."""
+        with self._database.write() as c:
+            return amend.amend(c, place, message, text)
+
     def answer(self, inbox_id: int, replies: Sequence[OutboxDraft]) -> None:
         """Store replies that belong to no exchange, and that the arrival is dealt with."""
         with self._database.write() as c:
@@ -72,10 +94,35 @@ class Store:
         with self._database.read() as c:
             return mail.replies_to(c, inbox_id)
 
+    def outbox_of_exchange(self, exchange: str) -> OutboxRow | None:
+        """The reply that showed the exchange."""
+        with self._database.read() as c:
+            return mail.of_exchange(c, exchange)
+
     def unsent(self, bot: str | None = None, platform: str | None = None) -> list[OutboxRow]:
         """What is still to be sent, in order."""
         with self._database.read() as c:
             return mail.unsent(c, bot, platform)
+
+    def is_unsent(self, outbox_id: str) -> bool:
+        """Whether the reply is there and still to be sent."""
+        with self._database.read() as c:
+            return mail.is_unsent(c, outbox_id)
+
+    def knows(self, place: Place, message: str) -> bool:
+        """Whether the bot was given the message."""
+        with self._database.read() as c:
+            return mail.knows(c, place, message)
+
+    def takes_part(self, place: Place) -> bool:
+        """Whether the bot ever spoke or was spoken to in the chat."""
+        with self._database.read() as c:
+            return history.any_turn(c, place)
+
+    def unsendable(self, limit: int = 20) -> list[OutboxRow]:
+        """The newest that could not be sent, and why (its `reason`), newest first."""
+        with self._database.read() as c:
+            return mail.unsendable(c, limit)
 
     def mark_sent(self, outbox_id: str, message_ids: Sequence[str]) -> None:
         """The platform took it, and gave it these ids."""
@@ -93,6 +140,49 @@ class Store:
         """The newest `limit` turns since the last reset, oldest first; cut at a multiple of `block`."""
         with self._database.read() as c:
             return history.newest(c, place, limit, block)
+
+    def add_turn(self, inbox_id: int, mind: str, place: Place, turn: Turn, replies: Sequence[OutboxDraft]) -> None:
+        """Add to the history what no exchange holds, and store the replies; the arrival is dealt with. Once."""
+        with self._database.write() as c:
+            if not mail.is_done(c, inbox_id):
+                history.add(c, mind, place, turn)
+                mail.answer(c, inbox_id, replies)
+
+    def owner_spoke_at(self, place: Place) -> float | None:
+        """When the owner last wrote here in the bot's place."""
+        with self._database.read() as c:
+            return history.owner_spoke_at(c, place)
+
+    def chat_state(self, place: Place) -> ChatState:
+        """What is set for the chat."""
+        with self._database.read() as c:
+            return chats.state(c, place)
+
+    def change_chat(
+        self, place: Place, inbox_id: int | None = None, replies: Sequence[OutboxDraft] = (), **changes: Any
+    ) -> None:
+        """Set what is given of ChatState's fields for the chat, and answer the arrival that asked for it: once."""
+        with self._database.write() as c:
+            if inbox_id is None:
+                chats.change(c, place, **changes)
+            elif not mail.is_done(c, inbox_id):
+                chats.change(c, place, **changes)
+                mail.answer(c, inbox_id, replies)
+
+    def move_chat(self, place: Place, to: str) -> None:
+        """The chat goes on under the id `to`."""
+        with self._database.write() as c:
+            chats.move(c, place, to)
+
+    def note(self, bot: str, name: str) -> str:
+        """What was set for the bot under `name` while it ran; "" for nothing."""
+        with self._database.read() as c:
+            return chats.note(c, bot, name)
+
+    def set_note(self, bot: str, name: str, value: str, author: str) -> None:
+        """Set it; "" takes it back. `author` ("platform:id") is whose words they are."""
+        with self._database.write() as c:
+            chats.set_note(c, bot, name, value, author)
 
     def reset(self, place: Place, at: float) -> None:
         """History starts anew from here; nothing is deleted."""
@@ -119,13 +209,17 @@ class Store:
         expires_at: float | None,
         replies: Sequence[OutboxDraft],
         at: float,
+        given: NewFeedback | None = None,
     ) -> None:
         """Store the final candidates (in shown order), both turns, the replies, the arrival done.
 
         Candidate 1 becomes history; the person's earlier open offer here closes. Twice is once.
+        `given` is feedback on another exchange that the same arrival meant.
         Raises UnknownExchange, and ExchangeNotReady for an interrupted one.
         """
         with self._database.write() as c:
+            if given is not None:
+                feedback.add(c, exchanges.required(c, exchange).inbox_id, given, [])
             exchanges.finish(c, exchange, candidates, question, expires_at, replies, at)
 
     def interrupt_exchange(self, exchange: str) -> None:
@@ -206,6 +300,21 @@ class Store:
         """The bot's owners."""
         with self._database.read() as c:
             return people.owners(c, bot)
+
+    def admit(self, bot: str, code: str) -> Known | None:
+        """Let the person talk who was given `code`; None when nobody was."""
+        with self._database.write() as c:
+            return people.admit(c, bot, code)
+
+    def people_called(self, bot: str, platform: str, name: str) -> list[Known]:
+        """The person with the id `name`, or all of that name."""
+        with self._database.read() as c:
+            return people.called(c, bot, platform, name)
+
+    def names(self, bot: str, platform: str, ids: Sequence[str]) -> dict[str, str]:
+        """The newest names of these people."""
+        with self._database.read() as c:
+            return people.names(c, bot, platform, ids)
 
     def set_teacher(self, bot: str, platform: str, person: str, teacher: bool) -> None:
         """Let the person teach, or no longer."""

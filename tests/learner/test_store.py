@@ -145,7 +145,9 @@ def test_an_exchange_is_found_by_the_message_that_showed_it(scene: Scene) -> Non
     shown = scene.talk("hi", "one")
     scene.store.mark_sent(f"out-{shown.id}", ["p1", "p2"])
     assert scene.store.exchange_of_message(PLACE, "p2") == shown
-    assert scene.store.exchange_of_message(replace(PLACE, chat="other"), "p2") is None
+    assert scene.store.exchange_of_message(replace(PLACE, chat="other"), "p2") == shown  # a topic may not be told
+    assert scene.store.exchange_of_message(replace(PLACE, platform="other"), "p2") is None
+    assert scene.store.exchange_of_message(replace(PLACE, bot="other"), "p2") is None
 
 
 def test_a_pending_offer_is_the_persons_latest_and_expires(scene: Scene) -> None:

@@ -119,7 +119,16 @@ def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
         "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
         "offers": {"max_per_hour": 1_000_000},
         "learner": {"enabled": False, "canaries": str(canaries), "threads": options.threads},
-        "bots": [{"name": "bench", "adapters": ["memory"], "teachers": "everyone", "sampling": SAMPLING}],
+        "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
+        "bots": [
+            {
+                "name": "bench",
+                "adapters": ["memory"],
+                "talkers": "everyone",
+                "teachers": "everyone",
+                "sampling": SAMPLING,
+            }
+        ],
     }
     return App(parse(raw, folder / "config.toml"), seed=options.seed)
 

@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -22,25 +22,31 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from adapters import registry
-from adapters.base import PlatformAdapter, Receive
+from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, Recalled, Receipt, Receive
 from bots import control, schedule
-from bots.access import Access, ClaimCode, new_code
+from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
-from bots.commands import Commands
+from bots.commands import PROFILE_NOTE, Commands
 from bots.database import Database
-from bots.inbox import Inbox, Outbox
+from bots.hearing import Hearing
+from bots.inbox import Inbox, Unheard
+from bots.limits import Limits
 from bots.nights import Nights
+from bots.outbox import Outbox
 from bots.page import PageBackend, night_state
 from bots.parts import Announcing, Served, build_engine, lock
-from bots.persona import Persona
+from bots.persona import CurrentPersona, Persona
 from bots.phrases import phrases
-from bots.router import Router
+from bots.platforms import Platforms
+from bots.router import Conduct, Router
 from bots.server import Server, dispatch
 from bots.settings import BotSettings, Settings
+from bots.settle import Settlements
 from bots.status import Summaries
 from bots.talk import BotProfile, Talk
 from bots.versions import Versions
 from learner.engine.base import Engine, EngineError, Sampling
+from learner.store.rows import Known, Place
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -72,6 +78,11 @@ class App:
         self.inbox = Inbox(self.store, self.database, self.outbox.deliver, clock)
         self.claim_code = ClaimCode(new_code())
         self.adapters: dict[tuple[str, str], PlatformAdapter] = {}
+        self.settlements = Settlements(self.adapters, self.store, self.database)
+        self.platforms = Platforms(
+            settings.data_dir / "platforms", phrases(settings.language),
+            self._tell_owner, self._owners, self._own, self._announce_platform,
+        )  # fmt: skip
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
         self._scheduler: AsyncIOScheduler | None = None
@@ -88,10 +99,12 @@ class App:
         for mind in self.engines:
             await self._activate(mind)
         await self.database(self.store.interrupt_unfinished)
-        for bot in self.settings.bots:
-            self._add_bot(bot)
+        receivers = [receiver for bot in self.settings.bots for receiver in self._add_bot(bot)]
         await self._open_server()
         resumed = await self.inbox.resume(), await self.outbox.resume()
+        for bot, adapter in receivers:  # only now: what comes live stands behind what was stored
+            kept = self.platforms.keep(bot.name, adapter, self._receive(bot, adapter))
+            self._tasks.append(asyncio.create_task(kept))
         if any(resumed):
             log.info("resumed: %s unanswered, %s unsent", *resumed)
         self._tasks.append(asyncio.create_task(self._follow_pointer()))
@@ -119,6 +132,8 @@ class App:
             self._scheduler.shutdown(wait=False)
         await self.nights.close()
         await self.server.stop()
+        await self.platforms.close()
+        await self.settlements.close()
         await self.inbox.close()
         await self.outbox.close()
         for engine in self.engines.values():
@@ -130,15 +145,21 @@ class App:
 
     # Parts ------------------------------------------------------------------------------------
 
-    def _add_bot(self, bot: BotSettings) -> None:
+    def _add_bot(self, bot: BotSettings) -> list[tuple[BotSettings, PlatformAdapter]]:
+        """Build what the bot is made of; its adapters, which take part from when they are run."""
         settings = self.settings
-        access = Access(bot.name, bot.teachers, self.store, self.database, self.claim_code)
-        offers = settings.offers
+        access = self._access(bot)
+        offers, limits = settings.offers, settings.limits
         rules = OfferRules(settings.ask_rate_of(bot), offers.max_per_hour, offers.expire_minutes * 60)
         arena = Arena(rules, self.store, self.database, self._rng)
-        commands = Commands(bot.mind, access, self.summaries, self.store, self.database)
+        profile = self._profile(bot)
+        profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
+        commands = Commands(
+            bot.name, bot.mind, access, self.summaries, self.platforms, self.versions.calls(),
+            self.outbox.say_unstored, profile.persona, self.store, self.database,
+        )  # fmt: skip
         talk = Talk(
-            self._profile(bot),
+            profile,
             self.engines[bot.mind],
             arena,
             self.store,
@@ -147,26 +168,47 @@ class App:
             new_seed=lambda: self._rng.getrandbits(32),
             clock=self._clock,
         )
-        own_words = phrases(self.settings.language)
-        router = Router(own_words, talk, arena, access, commands, self.store, self.database)
-        self.inbox.serve(bot.name, router.handle)
-        for name in bot.adapters:
-            adapter = self._adapter(name, bot)
-            self.adapters[bot.name, name] = adapter
+        conduct = Conduct(bot.silent_minutes * 60, bot.greet, bot.groups.notice)
+        router = Router(
+            bot.mind, settings.language, conduct, talk, arena, access,
+            Limits(limits.person_per_minute, limits.chat_per_minute), commands, self.settlements,
+            lambda place, text: self.outbox.post(bot.mind, place, text), self.store, self.database,
+        )  # fmt: skip
+        adapters = [self._adapter(name, bot) for name in bot.adapters]
+        waits = {one.name: bot.merge_seconds for one in adapters if not one.capabilities.whole_messages}
+        self.inbox.serve(bot.name, router.handle, waits)
+        for adapter in adapters:
+            self.adapters[bot.name, adapter.name] = adapter
             talk.serve(adapter)
             self.outbox.serve(bot.name, adapter)
-            self._tasks.append(asyncio.create_task(adapter.run(self._receive(bot, adapter))))
+            self.platforms.add(bot.name, adapter)
+        return [(bot, adapter) for adapter in adapters]
+
+    def _access(self, bot: BotSettings) -> Access:
+        rules = AccessRules(bot.talkers, frozenset(bot.allow), frozenset(bot.groups.allow), bot.teachers)
+        return Access(bot.name, rules, self.store, self.database, self.claim_code)
+
+    async def _own(self, bot: str, platform: str, person: Person) -> None:
+        """Whoever logged in by their own account owns the bot."""
+        await self._access(self.settings.bot(bot)).own(platform, person.id, self._clock())
+
+    async def _owners(self, bot: str) -> list[Known]:
+        return await self.database(self.store.owners, bot)
+
+    async def _tell_owner(self, place: Place, text: str) -> None:
+        await self.outbox.post(self.settings.bot(place.bot).mind, place, text)
 
     def _profile(self, bot: BotSettings) -> BotProfile:
         sampling, persona = bot.sampling, bot.persona
         return BotProfile(
             name=bot.name,
             mind=bot.mind,
-            persona=Persona(persona.name, persona.profile, persona.greeting),
+            persona=CurrentPersona(Persona(persona.name, persona.profile, persona.greeting)),
             sampling=Sampling(sampling.temperature, sampling.top_p, sampling.repetition_penalty, sampling.max_tokens),
-            phrases=phrases(self.settings.language),
             max_message_chars=self.settings.max_message_chars,
             reply_timeout=self.settings.reply_timeout,
+            offers_in_groups=bot.groups.offers,
+            blocked_words=bot.blocked_words,
         )
 
     def _adapter(self, name: str, bot: BotSettings) -> PlatformAdapter:
@@ -174,12 +216,19 @@ class App:
         build: dict[str, Callable[[], PlatformAdapter]] = {
             "console": lambda: adapter_class(self.quit),
             "web": lambda: self._web(adapter_class, bot),
+            "memory": adapter_class,
         }
-        return build.get(name, adapter_class)()
+        if name in build:
+            return build[name]()
+        own = self.settings.platform(bot, name)
+        adapter: PlatformAdapter = adapter_class(own, self.platforms.host(bot.name, name))
+        return adapter
 
     def _web(self, adapter_class: type, bot: BotSettings) -> PlatformAdapter:
         web = self.settings.adapters.web
-        backend = PageBackend(bot, self.settings, self.store, self.database, self.nights, self.summaries)
+        backend = PageBackend(
+            bot, self.settings, self.store, self.database, self.nights, self.summaries, self.platforms
+        )
         adapter: PlatformAdapter = adapter_class(
             backend,
             host=web.host,
@@ -191,7 +240,25 @@ class App:
         return adapter
 
     def _receive(self, bot: BotSettings, adapter: PlatformAdapter) -> Receive:
-        return lambda inbound: self.inbox.receive(bot.mind, bot.name, adapter.name, inbound)
+        """What the adapter calls: what is not for the bot is not stored, everything else is."""
+        called = (bot.persona.name, bot.name) if bot.groups.called_by_name else ()
+        hearing = Hearing(called)
+
+        async def receive(inbound: Inbound) -> Receipt:
+            heard = hearing.of(inbound)
+            if heard is None or not await self._concerns(Place(bot.name, adapter.name, heard.chat), heard):
+                return Unheard()
+            return await self.inbox.receive(bot.mind, bot.name, adapter.name, heard)
+
+        return receive
+
+    async def _concerns(self, place: Place, inbound: Inbound) -> bool:
+        """Whether it is about something that the bot knows: others' edits and the owner's own chats are not kept."""
+        if isinstance(inbound, Edited | Recalled):
+            return await self.database(self.store.knows, place, inbound.message)
+        if isinstance(inbound, OwnerWrote):
+            return await self.database(self.store.takes_part, place)
+        return True
 
     def _bind(self) -> Server:
         """The page's port; without a page any port, for the control endpoint alone."""
@@ -204,9 +271,22 @@ class App:
         for adapter in self.adapters.values():
             if isinstance(adapter, Served):
                 page = adapter.guard(Starlette(routes=adapter.routes()))
-        calls = control.control_app(lambda: self._control_token, self.versions.calls())
+        known = {**self.versions.calls(), "status": self._status}
+        calls = control.control_app(lambda: self._control_token, known)
         await self.server.start(dispatch(control.PREFIX, calls, page))
         self._control_token = control.write_key(self.settings.data_dir, self.server.port).token
+
+    async def _status(self, _values: dict[str, Any]) -> dict[str, Any]:
+        """How minds and platforms stand, and what could not be sent."""
+        failed = await self.database(self.store.unsendable)
+        return {
+            "minds": [{"mind": mind, **await self.summaries.summary(mind)} for mind in self.engines],
+            "platforms": self.platforms.listing(),
+            "unsendable": [
+                {"id": one.draft.id, **asdict(one.draft.place), "reason": one.reason, "attempts": one.attempts}
+                for one in failed
+            ],
+        }
 
     # Nights -----------------------------------------------------------------------------------
 
@@ -219,6 +299,12 @@ class App:
         for (bot, _), adapter in self.adapters.items():
             if isinstance(adapter, Announcing) and self.settings.bot(bot).mind == values["mind"]:
                 adapter.announce(event, shown)
+
+    def _announce_platform(self, bot: str, event: str, values: Mapping[str, object]) -> None:
+        """Tell the pages of the bot how one of its platforms stands."""
+        adapter = self.adapters.get((bot, "web"))
+        if isinstance(adapter, Announcing):
+            adapter.announce(event, values)
 
     async def _activate(self, mind: str) -> None:
         try:

@@ -5,11 +5,11 @@ Knows nothing of what it means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from adapters.base import Reply
+from adapters.base import Person, Reply
 from bots.phrases import Phrases
-from learner.store.rows import InboxRow, Known, Place
+from learner.store.rows import ChatState, InboxRow, Known, Place
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Call:
     row: InboxRow
     known: Known
     phrases: Phrases
+    trusted: bool = False  # whether their word trains
+    group: bool = False
+    chat: ChatState = field(default_factory=ChatState)
 
     @property
     def place(self) -> Place:
@@ -35,10 +38,15 @@ class Call:
         """The person as the learner knows them."""
         return f"{self.place.platform}:{self.known.person}"
 
+    @property
+    def addressee(self) -> Person | None:
+        """Whom the answer is for, in a group."""
+        return Person(self.known.person, self.known.name) if self.group else None
+
     def notice(self, key: str, **values: object) -> Reply:
         """A sentence of the bot's own, answering this."""
         return self.words(self.phrases.say(key, **values))
 
     def words(self, text: str) -> Reply:
         """`text` answering this, about no exchange."""
-        return Reply(f"{self.row.id}-0", self.place.chat, text, answers=self.row.inbound.external_id)
+        return Reply(f"{self.row.id}-0", self.place.chat, text, answers=self.row.inbound.external_id, to=self.addressee)

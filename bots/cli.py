@@ -19,6 +19,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from adapters.base import AdapterError
 from bots import app as application
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(Path(arguments.config))
         return int(arguments.run(settings, arguments) or 0)
     except (
+        AdapterError,
         SettingsError,
         StoreError,
         ControlError,
@@ -86,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add(commands, "run", run, "talk: the chat page, the terminal, and a lesson every night")
+    status_ = add(commands, "status", status, "how the running bot and its platforms stand")
+    status_.add_argument("--json", action="store_true", help="one line of JSON")
+    add(commands, "doctor", doctor, "look at all that a bot needs, and say what to do about what is wrong")
     learn_ = add(commands, "learn", learn, "run a lesson now")
     learn_.add_argument("--mind", default="", help="whose lesson (default: the first bot's mind)")
     lora = commands.add_parser("lora", help="the versions that were learned").add_subparsers(required=True)
@@ -133,6 +138,49 @@ async def _talk(settings: Settings) -> int:
     finally:
         await app.stop()
     return 0
+
+
+def status(settings: Settings, arguments: Arguments) -> int:
+    """Tell how the bot that runs on the data folder stands; 1 when none does."""
+    try:
+        lock(settings.data_dir).release()
+    except AlreadyRunning:
+        told = ControlClient(settings.data_dir).call("status")
+        if arguments.json:
+            print(json.dumps(told, ensure_ascii=False))
+        else:
+            print("\n".join(_status_lines(told)))
+        return 0
+    print(f"no bot runs on {settings.data_dir}; start one with: nightschool run")
+    return 1
+
+
+def _status_lines(told: dict[str, Any]) -> Iterator[str]:
+    for mind in told["minds"]:
+        yield f"mind {mind['mind']}: {mind['model']}, LoRA {mind['lora']}, {mind['records']} records to learn from"
+    for one in told["platforms"]:
+        yield f"{one['bot']}: {one['adapter']}: {one['state']} {one['detail']}".rstrip()
+        if one["qr"]:
+            yield f"  scan to log in: {one['qr']}"
+    for one in told["unsendable"]:
+        yield f"{one['bot']}: {one['platform']}: reply {one['id']} could not be sent: {one['reason']}"
+
+
+def doctor(settings: Settings, arguments: Arguments) -> int:
+    """Print what was found, wrong things with what to do; 1 when something is wrong."""
+    return asyncio.run(_examine(settings))
+
+
+async def _examine(settings: Settings) -> int:
+    from bots.doctor import examine
+
+    wrong = 0
+    async for found in examine(settings):
+        wrong += not found.right
+        print(
+            f"{'ok   ' if found.right else 'WRONG'} {found.what}{': ' + found.to_do if found.to_do else ''}", flush=True
+        )
+    return 1 if wrong else 0
 
 
 # Learning -----------------------------------------------------------------------------------

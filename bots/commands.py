@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from adapters.base import Reply
 from bots.access import Access
 from bots.call import Call
+from bots.control import ControlError
 from bots.database import Database
-from bots.inbox import draft_of
 from bots.intent import Command
-from learner.store.rows import NewFeedback, Place
+from bots.payloads import draft_of
+from bots.persona import CurrentPersona
+from bots.phrases import LANGUAGES, phrases
+from learner.store.rows import Known, NewFeedback, Place
 from learner.store.store import Store
+
+PROFILE_NOTE = "persona.profile"
+ME = ("me", "我")
+YES = ("yes", "确认", "是")
 
 
 class Nights(Protocol):
@@ -26,49 +33,152 @@ class Nights(Protocol):
         """model, lora and records, for the status line."""
         ...
 
+    def versions(self, mind: str) -> str:
+        """The LoRA versions, a line each."""
+        ...
+
+
+class Logins(Protocol):
+    """What commands need of the platforms."""
+
+    def enter_code(self, bot: str, code: str) -> bool:
+        """Pass on the digits that a phone shows; False where no login waits for them."""
+        ...
+
+    def listing(self) -> list[dict[str, object]]:
+        """How every adapter stands."""
+        ...
+
+
+Control = Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]
+
 
 class Commands:
     """The commands of one bot: each returns the replies to it."""
 
-    def __init__(self, mind: str, access: Access, nights: Nights, store: Store, database: Database) -> None:
+    def __init__(
+        self,
+        bot: str,
+        mind: str,
+        access: Access,
+        nights: Nights,
+        logins: Logins,
+        control: Control,
+        farewell: Callable[[Place, str], Awaitable[None]],
+        persona: CurrentPersona,
+        store: Store,
+        database: Database,
+    ) -> None:
+        self._bot = bot
         self._mind = mind
         self._access = access
         self._nights = nights
+        self._logins = logins
+        self._control = control
+        self._farewell = farewell
+        self._persona = persona
         self._store = store
         self._database = database
-        self._runs: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {
+        self._runs: dict[str, Callable[[Call, str], Awaitable[Reply | None]]] = {
             "help": self._help,
             "undo": self._undo,
             "reset": self._reset,
             "status": self._status,
+            "forget": self._forget,
+            "persona": self._show_persona,
+            "pause": self._pause,
+            "lang": self._lang,
             "claim": self._claim,
+        }
+        self._owners: dict[str, Callable[[Call, str], Awaitable[Reply | None]]] = {
             "learn": self._learn,
+            "lora": self._lora,
+            "approve": self._approve,
+            "teach": lambda call, who: self._teach(call, who, True),
+            "unteach": lambda call, who: self._teach(call, who, False),
+            "allow": self._allow,
+            "code": self._code,
         }
 
     async def run(self, call: Call, command: Command) -> list[Reply]:
         """Do what `command` says."""
-        return [await self._runs[command.name](call, command.argument)]
+        if command.name in self._owners and not call.known.owner:
+            return [call.notice("owner_only")]
+        runs = self._owners if command.name in self._owners else self._runs
+        reply = await runs[command.name](call, command.argument)
+        return [] if reply is None else [reply]
+
+    # Anybody's --------------------------------------------------------------------------------
 
     async def _help(self, call: Call, _argument: str) -> Reply:
-        return call.notice("help")
+        return call.words(
+            call.phrases.say("help") + ("\n" + call.phrases.say("help_owner") if call.known.owner else "")
+        )
 
     async def _undo(self, call: Call, _argument: str) -> Reply:
         last = await self._database(self._store.latest_feedback, call.place, call.teacher)
         if last is None:
             return call.notice("nothing_to_take_back")
-        trusted = self._access.teaches(call.known)
-        retract = NewFeedback(last.exchange, call.teacher, trusted, "retract", "", "", call.arrived)
+        retract = NewFeedback(last.exchange, call.teacher, call.trusted, "retract", "", "", call.arrived)
         notice = call.notice("taken_back")
         # One transaction with the inbox row: repeated after a crash, /undo would take back one more.
         await self._database(self._store.add_feedback, call.row.id, retract, [draft_of(notice, call.place)])
         return notice
 
     async def _reset(self, call: Call, _argument: str) -> Reply:
+        if call.group and not call.known.owner:
+            return call.notice("owner_only")
         await self._database(self._store.reset, call.place, call.arrived)
         return call.notice("reset")
 
     async def _status(self, call: Call, _argument: str) -> Reply:
-        return call.notice("status", **await self._nights.summary(self._mind))
+        text = call.phrases.say("status", **await self._nights.summary(self._mind))
+        if call.known.owner:
+            mine = [one for one in self._logins.listing() if one["bot"] == self._bot]
+            text += "".join(f"\n{one['adapter']}: {one['state']} {one['detail']}".rstrip() for one in mine)
+        return call.words(text)
+
+    async def _forget(self, call: Call, argument: str) -> Reply | None:
+        """Delete the person who asks, once they said so twice."""
+        who, _, sure = argument.lower().partition(" ")
+        if who not in ME or sure.strip() not in YES:
+            return call.notice("forget_sure")
+        await self._control["forget"]({"person": call.teacher})
+        self._persona.set_profile(await self._database(self._store.note, self._bot, PROFILE_NOTE))
+        await self._farewell(call.place, call.phrases.say("forgotten"))
+        return None
+
+    async def _show_persona(self, call: Call, argument: str) -> Reply:
+        """Tell who the bot is; the owner's words become its profile, "-" the configured one again."""
+        if argument and not call.known.owner:
+            return call.notice("owner_only")
+        if argument:
+            profile = "" if argument == "-" else argument
+            await self._database(self._store.set_note, self._bot, PROFILE_NOTE, profile, call.teacher)
+            self._persona.set_profile(profile)
+        now = self._persona.now
+        return call.notice("persona", name=now.name or self._bot, profile=now.profile or "—")
+
+    async def _pause(self, call: Call, _argument: str) -> Reply:
+        """Be quiet in this chat, or speak again."""
+        if call.group and not call.known.owner:
+            return call.notice("owner_only")
+        paused = not call.chat.paused
+        return await self._changed(call, call.notice("paused" if paused else "speaking"), paused=paused)
+
+    async def _changed(self, call: Call, notice: Reply, **changes: Any) -> Reply:
+        """Set something for the chat, in one transaction with the inbox row: a crash must not set it back."""
+        drafts = [draft_of(notice, call.place)]
+        await self._database(self._store.change_chat, call.place, call.row.id, drafts, **changes)
+        return notice
+
+    async def _lang(self, call: Call, argument: str) -> Reply:
+        language = {"中文": "zh", "english": "en"}.get(argument.lower(), argument.lower())
+        if call.group and not call.known.owner:
+            return call.notice("owner_only")
+        if language not in LANGUAGES:
+            return call.notice("languages", languages=", ".join(LANGUAGES))
+        return await self._changed(call, call.words(phrases(language).say("language_set")), language=language)
 
     async def _claim(self, call: Call, argument: str) -> Reply:
         if call.known.owner:
@@ -76,8 +186,63 @@ class Commands:
         claimed = await self._access.claim(call.known, argument, call.arrived)
         return call.notice("claimed" if claimed else "claim_wrong")
 
+    # The owner's ------------------------------------------------------------------------------
+
     async def _learn(self, call: Call, _argument: str) -> Reply:
-        if not call.known.owner:
-            return call.notice("owner_only")
         refusal = await self._nights.begin(self._mind, call.place)
         return call.words(refusal) if refusal else call.notice("night_started")
+
+    async def _lora(self, call: Call, argument: str) -> Reply | None:
+        """List the versions; "promote 0007", "rollback"."""
+        verb, _, version = argument.partition(" ")
+        try:
+            if verb == "promote" and version.strip():
+                done = await self._control["promote"]({"mind": self._mind, "version": version.strip()})
+            elif verb == "rollback":
+                await self._roll_back(call)
+                return None
+            else:
+                return call.notice("loras", versions=self._nights.versions(self._mind) or "—")
+        except ControlError as error:
+            return call.words(str(error))
+        return call.notice("lora_speaks", version=done["active"])
+
+    async def _roll_back(self, call: Call) -> None:
+        """Dealt with before it is done: begun again after a crash, it would go back twice."""
+        await self._database(self._store.answer, call.row.id, [])
+        try:
+            done = await self._control["rollback"]({"mind": self._mind})
+            told = call.phrases.say("lora_speaks", version=done["active"])
+        except ControlError as error:
+            told = str(error)
+        await self._farewell(call.place, told)
+
+    async def _approve(self, call: Call, argument: str) -> Reply:
+        admitted = await self._access.admit(argument)
+        if admitted is None:
+            return call.notice("approve_wrong")
+        return call.notice("approved", name=admitted.name or admitted.person)
+
+    async def _teach(self, call: Call, argument: str, teacher: bool) -> Reply:
+        """Let the feedback of one person train, or no longer. A name is anybody's: it only helps to find the id."""
+        name = argument.lstrip("@").strip()
+        found = await self._database(self._store.people_called, self._bot, call.place.platform, name) if name else []
+        if [one.person for one in found] != [name]:
+            ids = ", ".join(one.person for one in found) or "—"
+            return call.notice("who", name=name or "?", ids=ids)
+        await self._set_teacher(found[0], teacher)
+        return call.notice("teaches" if teacher else "teaches_no_more", name=found[0].name or found[0].person)
+
+    async def _set_teacher(self, who: Known, teacher: bool) -> None:
+        await self._database(self._store.set_teacher, self._bot, who.platform, who.person, teacher)
+
+    async def _allow(self, call: Call, _argument: str) -> Reply:
+        """Let the group in where this is said, or no longer."""
+        if not call.group:
+            return call.notice("allow_in_a_group")
+        allowed = not call.chat.allowed
+        return await self._changed(call, call.notice("allowed" if allowed else "allowed_no_more"), allowed=allowed)
+
+    async def _code(self, call: Call, argument: str) -> Reply:
+        passed = self._logins.enter_code(self._bot, argument.strip())
+        return call.notice("code_passed" if passed else "code_unasked")

@@ -5,7 +5,7 @@ Knows nothing of platforms or of how a reply is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from learner.engine.base import ChatMessage
@@ -28,14 +28,23 @@ class MessageTooLong(Exception):
     """The message alone does not fit the model's context."""
 
 
-def build(system: str, history: Sequence[Turn], text: str, render: Render, budget: int) -> Prompt:
+def build(
+    system: str,
+    history: Sequence[Turn],
+    text: str,
+    render: Render,
+    budget: int,
+    names: Mapping[str, str] | None = None,
+) -> Prompt:
     """Join the system prompt, as much history as fits `budget` tokens, and the new message.
+
+    With `names`, by person, the history says who said what, as a group's does.
 
     History goes in blocks of BLOCK turns counted from its start, so that the KV cache of the kept
     prefix serves several turns. Raises MessageTooLong.
     """
     head = (ChatMessage("system", system),) if system else ()
-    turns = tuple(_message(turn) for turn in history)
+    turns = tuple(_message(turn, names or {}) for turn in history)
     question = ChatMessage("user", text)
     for start in [*range(0, len(turns), BLOCK), len(turns)]:
         messages = (*head, *_from_user(turns[start:]), question)
@@ -45,8 +54,17 @@ def build(system: str, history: Sequence[Turn], text: str, render: Render, budge
     raise MessageTooLong(f"{len(token_ids)} tokens, and {budget} fit")
 
 
-def _message(turn: Turn) -> ChatMessage:
-    return ChatMessage("user" if turn.role == "user" else "assistant", turn.text)
+def said_by(name: str, text: str) -> str:
+    """What `name` said, as a prompt shows it: further lines are indented, so that nobody speaks as another."""
+    lines = text.replace("\n", "\n  ")
+    return f"{name}: {lines}" if name else text
+
+
+def _message(turn: Turn, names: Mapping[str, str]) -> ChatMessage:
+    """A turn as the model sees it: what the owner wrote in the bot's place is the bot's."""
+    if turn.role == "user":
+        return ChatMessage("user", said_by(names.get(turn.person, ""), turn.text))
+    return ChatMessage("assistant", turn.text)
 
 
 def _from_user(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:

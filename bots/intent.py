@@ -42,7 +42,50 @@ class Command:
 
 Intent = Choice | Rating | Correction | Command | None
 
-COMMANDS = ("help", "undo", "reset", "status", "claim", "learn")
+COMMANDS = (
+    "help",
+    "undo",
+    "reset",
+    "retry",
+    "status",
+    "forget",
+    "persona",
+    "pause",
+    "lang",
+    "claim",
+    "learn",
+    "lora",
+    "approve",
+    "teach",
+    "unteach",
+    "allow",
+    "code",
+)
+ALIASES = {
+    "start": "help",
+    "帮助": "help",
+    "撤销": "undo",
+    "撤回": "undo",
+    "重来": "reset",
+    "清空": "reset",
+    "换一个": "retry",
+    "再来": "retry",
+    "状态": "status",
+    "近况": "status",
+    "忘记": "forget",
+    "人设": "persona",
+    "暂停": "pause",
+    "语言": "lang",
+    "认领": "claim",
+    "上课": "learn",
+    "学习": "learn",
+    "版本": "lora",
+    "批准": "approve",
+    "老师": "teach",
+    "不当老师": "unteach",
+    "允许": "allow",
+    "验证码": "code",
+}
 
 FIRST = {
     "1",
@@ -77,7 +120,7 @@ EITHER = {"都行", "都好", "都可以", "两个都行", "一样", "tie", "eit
 GOOD = {"不错", "很好", "good", "nice", "👍"}
 BAD = {"不好", "很差", "bad", "👎"}
 EDIT = re.compile(r"^\s*(?:改\s*[:：]|edit\s*[:：])\s*(.*)$", re.IGNORECASE | re.DOTALL)
-SLASH = re.compile(r"^/([a-z]+)(?:@\w+)?(?:\s+(.*))?$", re.IGNORECASE | re.DOTALL)
+SLASH = re.compile(r"^/([a-z]+|[\u4e00-\u9fff]+)(?:@\w+)?(?:\s+(.*))?$", re.IGNORECASE | re.DOTALL)
 SKIN_TONES_AND_VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
 TRAILING = " \t\r\n.!。！~～,，"
 
@@ -119,9 +162,11 @@ def ends_with_question(text: str) -> bool:
 
 def _command(text: str) -> Command | None:
     match = SLASH.match(text.strip())
-    if match is None or match.group(1).lower() not in COMMANDS:
+    if match is None:
         return None
-    return Command(match.group(1).lower(), (match.group(2) or "").strip())
+    word = match.group(1).lower()
+    name = ALIASES.get(word, word)
+    return Command(name, (match.group(2) or "").strip()) if name in COMMANDS else None
 
 
 def _answer_to_offer(word: str) -> Choice | None:

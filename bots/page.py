@@ -6,11 +6,14 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
-from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus
+from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus, PlatformLine
 from bots.database import Database
 from bots.nights import Nights
+from bots.platforms import Platforms
+from bots.qr import as_svg
 from bots.settings import BotSettings, Settings
 from bots.status import Summaries
 from learner import loras
@@ -30,6 +33,7 @@ class PageBackend:
         database: Database,
         nights: Nights,
         summaries: Summaries,
+        platforms: Platforms,
     ) -> None:
         self._bot = bot
         self._settings = settings
@@ -37,6 +41,7 @@ class PageBackend:
         self._database = database
         self._nights = nights
         self._summaries = summaries
+        self._platforms = platforms
 
     async def log(self, chat: str, limit: int) -> list[LogLine]:
         """The last `limit` lines of `chat`, oldest first."""
@@ -59,6 +64,7 @@ class PageBackend:
             night=night_state(self._nights.progress(mind)),
             verdict=await self._summaries.last_verdict(mind),
             loras=self._lora_lines(),
+            platforms=tuple(self._platform_lines()),
         )
 
     async def learn(self) -> str | None:
@@ -74,6 +80,15 @@ class PageBackend:
     async def feedback_of(self, exchange: str) -> str:
         """What stands for `exchange` now."""
         return await self._database(self._store.feedback_word, exchange)
+
+    def _platform_lines(self) -> Iterator[PlatformLine]:
+        """The bot's other platforms; a login's code is drawn here, so that the page needs no library."""
+        for one in self._platforms.listing():
+            if one["bot"] == self._bot.name and one["adapter"] not in ("console", "web"):
+                code = as_svg(str(one["qr"])) if one["qr"] else ""
+                yield PlatformLine(
+                    str(one["adapter"]), str(one["state"]), str(one["detail"]), code, bool(one["wants_code"])
+                )
 
     def _lora_lines(self) -> tuple[LoraLine, ...]:
         active = self._nights.active(self._bot.mind)

@@ -5,7 +5,7 @@ Knows nothing of history, models or platforms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,15 @@ class Persona:
             return who + self.profile
         who = f"You are {self.name}. " if self.name else ""
         return (who + self.profile).strip()
+
+
+class CurrentPersona:
+    """The persona that speaks now: as configured, or with the profile that the owner set meanwhile."""
+
+    def __init__(self, configured: Persona) -> None:
+        self._configured = configured
+        self.now = configured
+
+    def set_profile(self, profile: str) -> None:
+        """Speak with `profile`; "" is the configured one again."""
+        self.now = replace(self._configured, profile=profile) if profile else self._configured

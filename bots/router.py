@@ -5,20 +5,39 @@ Knows nothing of platforms, of how a reply is made, nor of what happens to the r
 
 from __future__ import annotations
 
-from adapters.base import Message, Pressed, Reacted, Reply
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from adapters.base import (
+    Edited,
+    Inbound,
+    Joined,
+    Message,
+    Moved,
+    OwnerWrote,
+    Pressed,
+    Reacted,
+    Recalled,
+    Reply,
+    Verdict,
+)
 from bots import intent
 from bots.access import Access
 from bots.arena import Arena, Expired
 from bots.call import Call
 from bots.commands import Commands
 from bots.database import Database
-from bots.inbox import draft_of, from_payload
 from bots.intent import Choice, Command, Correction, Rating
-from bots.phrases import Phrases
+from bots.limits import Limits
+from bots.payloads import draft_of, from_payload
+from bots.phrases import phrases
+from bots.settle import Settlements
 from bots.talk import Talk
-from learner.store.rows import ExchangeView, InboxRow, NewFeedback
+from learner.store.rows import ExchangeView, InboxRow, NewFeedback, Place, Turn
 from learner.store.store import Store
 
+Tell = Callable[[Place, str], Awaitable[None]]
 THANKS = {
     "1": "thanks_choice",
     "2": "thanks_choice",
@@ -29,54 +48,166 @@ THANKS = {
 }
 
 
+@dataclass(frozen=True)
+class Conduct:
+    """How a bot behaves towards those who are not talking to it: silence, greetings, notices."""
+
+    silent_seconds: float = 0.0
+    greets: bool = False
+    group_notice: bool = False
+
+
 class Router:
     """Handles what arrives for one bot. Each path ends in one transaction that also finishes the inbox row."""
 
     def __init__(
         self,
-        phrases: Phrases,
+        mind: str,
+        language: str,
+        conduct: Conduct,
         talk: Talk,
         arena: Arena,
         access: Access,
+        limits: Limits,
         commands: Commands,
+        settlements: Settlements,
+        tell: Tell,
         store: Store,
         database: Database,
     ) -> None:
-        self._phrases = phrases
+        self._mind = mind
+        self._language = language
+        self._conduct = conduct
         self._talk = talk
         self._arena = arena
         self._access = access
+        self._limits = limits
         self._commands = commands
+        self._settlements = settlements
+        self._tell = tell
         self._store = store
         self._database = database
 
     async def handle(self, row: InboxRow) -> None:
         """Answer what `row` holds; when this returns the row is done in the store."""
         inbound = from_payload(row.inbound.kind, row.inbound.payload)
-        call = Call(row, await self._access.meet(row.inbound.place, inbound.person), self._phrases)
+        call = await self._call(row, inbound)
         match inbound:
+            case OwnerWrote():
+                await self._on_owner_wrote(call, inbound)
+            case Moved():
+                await self._database(self._store.move_chat, call.place, inbound.to)
+                await self._answer(call)
+            case Edited():
+                await self._database(self._store.amend, call.place, inbound.message, inbound.text)
+                await self._answer(call)
+            case Recalled():
+                await self._database(self._store.amend, call.place, inbound.message, None)
+                await self._answer(call)
+            case _ if not await self._is_heard(call, inbound):
+                await self._refuse(call, inbound)
+            case Joined():
+                await self._on_joined(call)
             case Message():
                 await self._on_message(call, inbound)
             case Pressed():
                 await self._on_pressed(call, inbound)
             case Reacted():
                 await self._on_reacted(call, inbound)
-            case _:
-                await self._answer(call)
+
+    async def _call(self, row: InboxRow, inbound: Inbound) -> Call:
+        place = row.inbound.place
+        known = await self._access.meet(place, inbound.person)
+        chat = await self._database(self._store.chat_state, place)
+        group = getattr(inbound, "group", False)
+        return Call(row, known, phrases(chat.language or self._language), self._access.teaches(known), group, chat)
+
+    # Who is heard ---------------------------------------------------------------------------
+
+    async def _is_heard(self, call: Call, inbound: Inbound) -> bool:
+        """Whether the person may talk here; what is about a reply was answered before, and so heard."""
+        if isinstance(inbound, Pressed | Reacted):
+            return True
+        return self._access.may_talk(call.known, call.place, call.group, call.chat)
+
+    async def _refuse(self, call: Call, inbound: Inbound) -> None:
+        """A stranger: their words go nowhere, but for a claim code."""
+        said = intent.parse(inbound.text, offer_pending=False) if isinstance(inbound, Message) else None
+        over = self._over_limit(call) > 0
+        if isinstance(said, Command) and said.name == "claim" and not over:
+            return await self._answer(call, *await self._commands.run(call, said))
+        code = None if call.group or over else await self._access.pairing_code(call.known)
+        await self._answer(call, *([call.notice("pairing", code=code)] if code else []))
+
+    def _over_limit(self, call: Call) -> int:
+        """Count a message; by how many it is over what is answered."""
+        return self._limits.over((call.place.platform, call.known.person), call.place, call.arrived)
+
+    # Others than those who talk to it --------------------------------------------------------
+
+    async def _on_owner_wrote(self, call: Call, wrote: OwnerWrote) -> None:
+        turn = Turn("owner", call.known.person, wrote.text, None, call.arrived)
+        await self._database(self._store.add_turn, call.row.id, self._mind, call.place, turn, [])
+
+    async def _on_joined(self, call: Call) -> None:
+        greeting = self._talk.persona.now.greeting or call.phrases.say("hello")
+        await self._answer(call, *([call.words(greeting)] if self._conduct.greets else []))
+
+    async def _is_silent(self, call: Call) -> bool:
+        """Whether the bot keeps out of this chat: it was told to, or its owner is writing here."""
+        if call.chat.paused:
+            return True
+        spoke = await self._database(self._store.owner_spoke_at, call.place)
+        return spoke is not None and call.arrived < spoke + self._conduct.silent_seconds
 
     # A message -----------------------------------------------------------------------------
 
     async def _on_message(self, call: Call, message: Message) -> None:
         meant, about = await self._meaning(call, message)
-        if isinstance(meant, Command):
+        again = isinstance(meant, Command) and meant.name == "retry"
+        if isinstance(meant, Command) and not again:
             await self._answer(call, *await self._commands.run(call, meant))
-        elif meant is not None and about is not None:
+        elif isinstance(meant, Choice | Rating | Correction) and about is not None:
             await self._give_feedback(call, about, meant)
+        elif not message.addressed or await self._is_silent(call):
+            await self._answer(call)
+        elif (over := self._over_limit(call)) > 0:
+            await self._answer(call, *([call.notice("too_fast")] if over == 1 else []))
+        elif again:
+            await self._retry(call)
         else:
-            await self._talk.reply(call, message.text.strip())
+            await self._reply(call, message)
+
+    async def _retry(self, call: Call) -> None:
+        """The last reply said another way, if it was made for this person and can still be replaced."""
+        last = await self._arena.latest(call.place, call.arrived)
+        if last is None or last.kept is None or last.person != call.known.person or not last.prompt:
+            return await self._answer(call, call.notice("nothing_to_retry"))
+        await self._talk.again(call, last)
+
+    async def _reply(self, call: Call, message: Message) -> None:
+        if call.group and self._conduct.group_notice and not call.chat.noticed:
+            await self._tell(call.place, call.phrases.say("group_notice"))
+            await self._database(self._store.change_chat, call.place, noticed=True)
+        words = await self._database(self._store.said_in, call.row.id)
+        if message.kind in ("text", "voice") and (words or message.kind == "text"):
+            return await self._talk.reply(call, words)
+        label = call.phrases.say(f"kind_{message.kind}")
+        if words:
+            return await self._talk.reply(call, f"{label} {words}")
+        turn = Turn("user", call.known.person, label, None, call.arrived)
+        line = [draft_of(call.notice("only_words", kind=label), call.place)]
+        await self._database(self._store.add_turn, call.row.id, self._mind, call.place, turn, line)
 
     async def _meaning(self, call: Call, message: Message) -> tuple[intent.Intent, ExchangeView | None]:
-        """What the words mean, and the exchange that they are about (None: ordinary words)."""
+        """What the words mean, and the exchange that they are about (None: ordinary words).
+
+        Words that address nobody in a group are for the bot only as a choice of what it offered this person.
+        """
+        if not message.addressed:
+            offer = await self._arena.pending(call.place, call.known.person, call.arrived)
+            chosen = intent.parse(message.text, offer_pending=True)
+            return (chosen, offer) if offer is not None and isinstance(chosen, Choice) else (None, None)
         about = await self._quoted(call, message)
         if about is None:
             about = await self._arena.pending(call.place, call.known.person, call.arrived)
@@ -108,31 +239,32 @@ class Router:
 
     async def _on_reacted(self, call: Call, reacted: Reacted) -> None:
         exchange = await self._database(self._store.exchange_of_message, call.place, reacted.message)
-        if exchange is None or not self._may_answer(call, exchange):
+        if exchange is None or not self._is_theirs(call, exchange):  # a platform may not tell a reaction's topic
             return await self._answer(call)
         if reacted.verdict == "retract":
-            return await self._retract(call, exchange.id)
+            return await self._retract(call, exchange.id, "rating")
         await self._give_feedback(call, exchange, Rating(reacted.verdict))
 
     def _may_answer(self, call: Call, exchange: ExchangeView) -> bool:
         """An exchange belongs to its chat, and an offer to the person it was made to."""
-        own = len(exchange.candidates) == 1 or exchange.person == call.known.person
-        return exchange.place == call.place and own
+        return exchange.place == call.place and self._is_theirs(call, exchange)
+
+    def _is_theirs(self, call: Call, exchange: ExchangeView) -> bool:
+        return len(exchange.candidates) == 1 or exchange.person == call.known.person
 
     async def _give_feedback(self, call: Call, exchange: ExchangeView, word: Choice | Rating | Correction) -> None:
-        trusted = self._access.teaches(call.known)
-        feedback = self._arena.resolve(exchange, word, call.teacher, trusted, call.arrived)
+        feedback = self._arena.resolve(exchange, word, call.teacher, call.trusted, call.arrived)
         if isinstance(feedback, Expired):
             return await self._answer(call, call.notice(feedback.key))
         thanks = [draft_of(self._thanks(call, feedback), call.place)]
         await self._database(self._store.add_feedback, call.row.id, feedback, thanks)
+        self._settlements.tell(call.place, exchange.id, cast(Verdict, feedback.value or feedback.kind))
 
-    async def _retract(self, call: Call, exchange: str) -> None:
-        feedback = NewFeedback(
-            exchange, call.teacher, self._access.teaches(call.known), "retract", "", "", call.arrived
-        )
+    async def _retract(self, call: Call, exchange: str, only: str = "") -> None:
+        feedback = NewFeedback(exchange, call.teacher, call.trusted, "retract", only, "", call.arrived)
         notice = [draft_of(call.notice("taken_back"), call.place)]
         await self._database(self._store.add_feedback, call.row.id, feedback, notice)
+        self._settlements.tell(call.place, exchange, "retract")
 
     def _thanks(self, call: Call, feedback: NewFeedback) -> Reply:
         if not feedback.trusted:

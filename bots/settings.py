@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from adapters import registry
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -57,6 +59,13 @@ class OfferSettings(Frozen):
     max_per_hour: int = Field(20, ge=0)
 
 
+class LimitSettings(Frozen):
+    """How many messages a minute are answered."""
+
+    person_per_minute: int = Field(20, ge=1)
+    chat_per_minute: int = Field(60, ge=1)
+
+
 class RecipeSettings(Frozen):
     """What a night may change of learner/training/recipe.py's defaults; None leaves them."""
 
@@ -96,16 +105,33 @@ class SamplingSettings(Frozen):
     max_tokens: int = Field(128, ge=1, le=32768)
 
 
+class GroupSettings(Frozen):
+    """Groups: which ones, and when the bot speaks there."""
+
+    allow: tuple[str, ...] = ()  # "platform:chat id"; the owner's /allow, said in the group, adds to these
+    called_by_name: bool = True  # also speak when a message begins with the bot's name
+    offers: bool = True  # offer two candidates there too
+    notice: bool = True  # say once that what is said to the bot may train it
+
+
 class BotSettings(Frozen):
     """One bot: its mind, its platforms, its person."""
 
     name: Name = "nightschool"
     mind: Name = "default"
     adapters: tuple[Name, ...] = ("console", "web")
+    talkers: Literal["everyone", "allowlist", "paired"] = "paired"  # who may talk to it in private
+    allow: tuple[str, ...] = ()  # "platform:person id", whatever talkers says
     teachers: Literal["owner", "everyone"] = "owner"
+    groups: GroupSettings = GroupSettings()
+    merge_seconds: float = Field(1.0, ge=0, le=60)  # messages that follow each other so fast are one turn
+    silent_minutes: float = Field(30, ge=0)  # after the owner wrote in the bot's place
+    greet: bool = False  # new friends and members
+    blocked_words: tuple[str, ...] = ()  # a reply that holds one is not sent
     ask_rate: Share | None = None
     persona: PersonaSettings = PersonaSettings()
     sampling: SamplingSettings = SamplingSettings()
+    platforms: dict[Name, dict[str, Any]] = {}  # this bot's own settings of a platform, over [adapters.NAME]
 
 
 class WebSettings(Frozen):
@@ -136,7 +162,10 @@ class ConsoleSettings(Frozen):
 
 
 class AdapterSettings(Frozen):
-    """A table for each platform that is used."""
+    """A table for each platform that is used; those of all but the page and the terminal are the adapter's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     web: WebSettings = WebSettings()
     console: ConsoleSettings = ConsoleSettings()
@@ -152,6 +181,7 @@ class Settings(Frozen):
     reply_timeout: float = Field(120, gt=0)
     model: ModelSettings = ModelSettings()
     offers: OfferSettings = OfferSettings()
+    limits: LimitSettings = LimitSettings()
     learner: LearnerSettings = LearnerSettings()
     bots: tuple[BotSettings, ...] = (BotSettings(),)
     adapters: AdapterSettings = AdapterSettings()
@@ -159,8 +189,6 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def names_are_known_and_unique(self) -> Settings:
         """Every bot has a name of its own, and names only platforms that there are."""
-        from adapters import registry
-
         names = [bot.name for bot in self.bots]
         if not names:
             raise ValueError("bots: at least one [[bots]] is needed")
@@ -194,6 +222,13 @@ class Settings(Frozen):
         """The bot called `name`."""
         return next(bot for bot in self.bots if bot.name == name)
 
+    def platform(self, bot: BotSettings, name: str) -> BaseModel:
+        """The settings of platform `name` for `bot`. Raises ValidationError, and what `registry.load` raises."""
+        kind = registry.settings_class(name)
+        common = (self.adapters.model_extra or {}).get(name, {})
+        spoken = {"language": self.language} if "language" in kind.model_fields else {}
+        return kind.model_validate({**spoken, **common, **bot.platforms.get(name, {})})
+
     def ask_rate_of(self, bot: BotSettings) -> float:
         """The bot's own ask_rate, or the common one."""
         return self.ask_rate if bot.ask_rate is None else bot.ask_rate
@@ -218,6 +253,9 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError(source, [_problem(fault) for fault in error.errors()]) from error
+    problems = _platform_problems(settings)
+    if problems:
+        raise SettingsError(source, problems)
     home = source.resolve().parent
     return settings.model_copy(
         update={
@@ -241,8 +279,29 @@ def _existing(name: str, home: Path) -> str:
     return str((home / Path(name).expanduser()).resolve()) if name else ""
 
 
-def _problem(fault: Any) -> str:
-    path = ".".join(str(part) for part in fault["loc"]) or "config"
+def _platform_problems(settings: Settings) -> list[str]:
+    """What is wrong with the settings of platforms, each adapter being asked about its own."""
+    found = [
+        f"adapters.{name}: no such adapter; there are {', '.join(registry.known())}"
+        for name in settings.adapters.model_extra or {}
+        if name not in registry.known()
+    ]
+    for index, bot in enumerate(settings.bots):
+        for name in sorted({*bot.platforms} - {*bot.adapters}):
+            found.append(f"bots.{index}.platforms.{name}: the bot's adapters do not name {name!r}")
+        for name in (one for one in bot.adapters if one not in ("console", "web")):
+            try:
+                settings.platform(bot, name)
+            except ValidationError as error:
+                at = f"bots.{index}.platforms.{name}" if name in bot.platforms else f"adapters.{name}"
+                found += [_problem(fault, at) for fault in error.errors()]
+            except registry.MissingLibrary as error:
+                found.append(f"bots.{index}.adapters: {error}")
+    return found
+
+
+def _problem(fault: Any, under: str = "") -> str:
+    path = ".".join(str(part) for part in (under, *fault["loc"]) if part != "") or "config"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown name; check its spelling, or the table that it stands in"

@@ -13,7 +13,7 @@ from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
 from learner.engine.base import Engine
-from learner.loras import BASE
+from learner.loras import BASE, listing
 from learner.store.rows import Place
 
 Tell = Callable[[str, Place, str], Awaitable[None]]
@@ -55,6 +55,14 @@ class Summaries:
             "lora": self._engines[mind].status().active_lora or BASE,
             "records": await self._nights.count(mind),
         }
+
+    def versions(self, mind: str) -> str:
+        """The LoRA versions, a line each, the speaking one marked."""
+        active = self._nights.active(mind)
+        return "\n".join(
+            f"{'*' if one.version == active else '-'} {one.version} {one.retired or ''}".rstrip()
+            for one in listing(self._settings.loras_dir, mind)
+        )
 
     async def last_verdict(self, mind: str) -> str:
         """One sentence on the newest night; empty when there was none."""

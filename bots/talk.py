@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from adapters.base import Capabilities, PlatformAdapter, Reply
+from adapters.base import Busy, Capabilities, PlatformAdapter, Reply
 from bots import conversations
 from bots.arena import Arena
 from bots.call import Call
 from bots.database import Database
-from bots.inbox import draft_of
-from bots.persona import Persona
-from bots.phrases import Phrases
+from bots.payloads import draft_of
+from bots.persona import CurrentPersona
 from learner.engine.base import (
     Candidate,
     CandidateSpec,
@@ -31,7 +31,7 @@ from learner.engine.base import (
     Sampling,
 )
 from learner.records import ShownCandidate
-from learner.store.rows import NewExchange, Place, Turn
+from learner.store.rows import ExchangeView, NewExchange, NewFeedback, Place, Turn
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,16 @@ class BotProfile:
 
     name: str
     mind: str
-    persona: Persona
+    persona: CurrentPersona
     sampling: Sampling
-    phrases: Phrases
     max_message_chars: int
     reply_timeout: float
+    offers_in_groups: bool = True
+    blocked_words: tuple[str, ...] = ()
+
+    def blocks(self, text: str) -> bool:
+        """Whether `text` holds a word that this bot is not to say."""
+        return any(word.casefold() in text.casefold() for word in self.blocked_words)
 
 
 class Talk:
@@ -75,6 +80,11 @@ class Talk:
         self._clock = clock
         self._adapters: dict[str, PlatformAdapter] = {}
 
+    @property
+    def persona(self) -> CurrentPersona:
+        """Who the bot is."""
+        return self._bot.persona
+
     def serve(self, adapter: PlatformAdapter) -> None:
         """Let replies stream to `adapter`."""
         self._adapters[adapter.name] = adapter
@@ -86,11 +96,32 @@ class Talk:
         if len(text) > self._bot.max_message_chars:
             return await self._answer(call, call.notice("too_long", limit=self._bot.max_message_chars))
         try:
-            prompt = await self._prompt(call.place, text)
+            prompt = await self._prompt(call, text)
         except conversations.MessageTooLong:
             return await self._answer(call, call.notice("too_long", limit=self._fitting_chars()))
-        two = await self._arena.wants_two(call.place, call.arrived)
-        new = NewExchange(
+        may_offer = self._bot.offers_in_groups or not call.group
+        two = may_offer and await self._arena.wants_two(call.place, call.arrived)
+        await self._make(call, self._new(call, prompt), text, two)
+
+    async def again(self, call: Call, old: ExchangeView) -> None:
+        """Answer what `old` answered another way; the new reply takes its place, the person's wish is stored."""
+        prompt = conversations.Prompt(old.prompt, old.prompt_ids)
+        new = replace(self._new(call, prompt), retry_of=old.id)
+        wish = NewFeedback(old.id, call.teacher, call.trusted, "retry", new.id, "", call.arrived)
+        await self._make(call, new, "", False, wish)
+
+    async def _make(self, call: Call, new: NewExchange, text: str, two: bool, wish: NewFeedback | None = None) -> None:
+        await self._database(self._store.begin_exchange, new)
+        try:
+            with self._shown_as_busy(call.place):
+                generated = await self._generate(new, two)
+        except EngineError as error:
+            await self._database(self._store.interrupt_exchange, new.id)
+            return await self._answer(call, self._apology(call, error))
+        await self._finish(call, new, text, generated, wish)
+
+    def _new(self, call: Call, prompt: conversations.Prompt) -> NewExchange:
+        return NewExchange(
             id=self._new_id(),
             mind=self._bot.mind,
             place=call.place,
@@ -100,19 +131,31 @@ class Talk:
             prompt_ids=prompt.token_ids,
             at=self._clock(),
         )
-        await self._database(self._store.begin_exchange, new)
-        try:
-            generated = await self._generate(new, two)
-        except EngineError as error:
-            await self._database(self._store.interrupt_exchange, new.id)
-            return await self._answer(call, self._apology(call, error))
-        await self._finish(call, new, text, generated)
 
-    async def _prompt(self, place: Place, text: str) -> conversations.Prompt:
+    async def _prompt(self, call: Call, text: str) -> conversations.Prompt:
+        place = call.place
         history = await self._database(self._store.history, place, conversations.HISTORY_LIMIT, conversations.BLOCK)
-        system = self._bot.persona.system_prompt(self._bot.phrases.language)
+        system = self._bot.persona.now.system_prompt(call.phrases.language)
         budget = self._engine.context_length - self._bot.sampling.max_tokens
-        return conversations.build(system, history, text, self._engine.render, budget)
+        names: dict[str, str] = {}
+        if call.group:
+            people = sorted({turn.person for turn in history if turn.role == "user"})
+            known = await self._database(self._store.names, place.bot, place.platform, people)
+            names = {person: known.get(person) or person for person in people}
+            text = conversations.said_by(call.known.name or call.known.person, text)
+        return conversations.build(system, history, text, self._engine.render, budget, names)
+
+    @contextmanager
+    def _shown_as_busy(self, place: Place) -> Iterator[None]:
+        adapter = self._adapters.get(place.platform)
+        if not isinstance(adapter, Busy):
+            yield
+            return
+        adapter.busy(place.chat, True)
+        try:
+            yield
+        finally:
+            adapter.busy(place.chat, False)
 
     async def _generate(self, new: NewExchange, two: bool) -> Generated:
         adapter = self._adapters.get(new.place.platform)
@@ -124,33 +167,46 @@ class Talk:
             chat="/".join((new.place.bot, new.place.platform, new.place.chat)),
             timeout=self._bot.reply_timeout,
         )
-        if adapter is None or not (shows.streams_offers if two else shows.streams):
+        streams = (shows.streams_offers if two else shows.streams) and not self._bot.blocked_words
+        if adapter is None or not streams:
             return await self._engine.generate(request)
         return await self._engine.generate(
             request, lambda index, text: adapter.stream(new.place.chat, new.id, index + 1, text)
         )
 
-    async def _finish(self, call: Call, new: NewExchange, text: str, generated: Generated) -> None:
+    async def _finish(
+        self, call: Call, new: NewExchange, text: str, generated: Generated, wish: NewFeedback | None
+    ) -> None:
         candidates = self._presentable(new.place, generated.candidates)
         if not candidates:
             await self._database(self._store.interrupt_exchange, new.id)
-            key = "timed_out" if generated.candidates[0].finish == "timeout" else "nothing_said"
-            return await self._answer(call, call.notice(key))
+            return await self._answer(call, call.notice(self._why_nothing(generated)))
         now = self._clock()
-        reply = Reply(new.id, call.place.chat, candidates[0].text, new.id, answers=call.row.inbound.external_id)
+        reply = Reply(
+            new.id,
+            call.place.chat,
+            candidates[0].text,
+            new.id,
+            answers=call.row.inbound.external_id,
+            to=call.addressee,
+        )
         if len(candidates) == 2:
             pair = (candidates[0].text, candidates[1].text)
-            reply = replace(reply, text=self._bot.phrases.say("which"), candidates=pair)
+            reply = replace(reply, text=call.phrases.say("which"), candidates=pair)
         expires = now + self._arena.rules.expires_after if reply.candidates else None
         question = Turn("user", call.known.person, text, None, call.arrived)
         shown = [shown_candidate(candidate, side) for side, candidate in enumerate(candidates, 1)]
-        await self._database(
-            self._store.finish_exchange, new.id, shown, question, expires, [draft_of(reply, call.place)], now
-        )
+        drafts = [draft_of(reply, call.place)]
+        await self._database(self._store.finish_exchange, new.id, shown, question, expires, drafts, now, wish)
+
+    def _why_nothing(self, generated: Generated) -> str:
+        if any(self._bot.blocks(candidate.text) for candidate in generated.candidates):
+            return "blocked"
+        return "timed_out" if generated.candidates[0].finish == "timeout" else "nothing_said"
 
     def _presentable(self, place: Place, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates to show: none that is empty, no second that says the same or does not fit."""
-        spoken = [candidate for candidate in candidates if candidate.text.strip()]
+        """The candidates to show: none that is empty or blocked, no second that says the same or does not fit."""
+        spoken = [one for one in candidates if one.text.strip() and not self._bot.blocks(one.text)]
         texts = {candidate.text.strip() for candidate in spoken}
         adapter = self._adapters.get(place.platform)
         limit = adapter.capabilities.max_chars if adapter is not None else Capabilities().max_chars

@@ -42,7 +42,8 @@ def settings_for(data_dir: Path, **changes: Any) -> Any:
         "model": {"engine": "scripted"},
         "offers": {"max_per_hour": 10_000},
         "learner": {"enabled": False},
-        "bots": [{"name": "tester", "adapters": ["memory"], "teachers": "everyone"}],
+        "limits": {"person_per_minute": 100_000, "chat_per_minute": 100_000},
+        "bots": [{"name": "tester", "adapters": ["memory"], "talkers": "everyone", "teachers": "everyone"}],
     }
     for name, value in changes.items():
         raw[name] = {**raw[name], **value} if isinstance(raw.get(name), dict) else value

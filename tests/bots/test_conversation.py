@@ -204,7 +204,7 @@ async def test_anothers_offer_is_not_mine_to_answer(running: Running) -> None:
 
 
 async def test_a_stranger_never_teaches(running: Running) -> None:
-    bots = [{"name": "tester", "adapters": ["memory"], "teachers": "owner"}]
+    bots = [{"name": "tester", "adapters": ["memory"], "talkers": "everyone", "teachers": "owner"}]
     async with running(numbered(), ask_rate=1.0, bots=bots) as app:
         await say(app, "hello")
         await say(app, "1")

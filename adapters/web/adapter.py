@@ -24,7 +24,7 @@ class WebAdapter:
     """
 
     name = "web"
-    capabilities = Capabilities(streams=True, streams_offers=True, buttons=True, max_chars=100_000)
+    capabilities = Capabilities(whole_messages=True, streams=True, streams_offers=True, buttons=True, max_chars=100_000)
 
     def __init__(
         self,

@@ -188,6 +188,9 @@ const heard = {
     }
     grow(entry, i);
   },
+  platform() {
+    loadStatus().catch(() => {}); // it is asked again when the page connects anew
+  },
   reply(data) {
     if (data.exchange) finish(data);
     else notice(data);

@@ -53,6 +53,17 @@ class LoraLine:
 
 
 @dataclass(frozen=True)
+class PlatformLine:
+    """Another platform of the bot in the page's panel; `qr` is a login's QR code as an SVG element, or ""."""
+
+    name: str
+    state: str
+    detail: str = ""
+    qr: str = ""
+    wants_code: bool = False
+
+
+@dataclass(frozen=True)
 class PageStatus:
     """What the page's header and panel show. `lora` is the active version, None for the bare base model."""
 
@@ -66,6 +77,7 @@ class PageStatus:
     night: NightState | None = None
     verdict: str = ""
     loras: tuple[LoraLine, ...] = ()
+    platforms: tuple[PlatformLine, ...] = ()
 
 
 class WebBackend(Protocol):

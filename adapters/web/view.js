@@ -163,7 +163,20 @@ export function drawPanel(panel, status, acts) {
       night ? t.schoolRunning : t.start),
     h("dl", {}, ...row(t.model, status.model), ...(status.verdict ? row(t.lastNight, status.verdict) : [])),
     h("h3", {}, t.loras),
-    status.loras.length ? h("ul", { class: "loras" }, ...status.loras.map(drawLora)) : h("p", { class: "meta" }, t.noLoras));
+    status.loras.length ? h("ul", { class: "loras" }, ...status.loras.map(drawLora)) : h("p", { class: "meta" }, t.noLoras),
+    ...(status.platforms.length ? [h("h3", {}, t.platforms), h("ul", { class: "loras platforms" }, ...status.platforms.map(drawPlatform))] : []));
+}
+
+function drawPlatform(one) {
+  const line = h("li", {}, h("code", {}, one.name),
+    h("span", { class: `state is-${one.state}` }, t.health[one.state] || one.state), h("span", { class: "meta" }, one.detail));
+  if (one.wants_code) line.append(h("p", { class: "meta" }, t.wantsCode));
+  if (!one.qr) return line;
+  const drawn = new DOMParser().parseFromString(one.qr, "image/svg+xml").documentElement;
+  drawn.setAttribute("role", "img");
+  drawn.setAttribute("aria-label", t.scan);
+  line.append(h("figure", { class: "qr" }, drawn, h("figcaption", { class: "meta" }, t.scan)));
+  return line;
 }
 
 export function drawNight(night) {

@@ -1,0 +1,1 @@
+"""Telegram, by its Bot API and python-telegram-bot. Knows nothing of the conversation."""

@@ -1,0 +1,1 @@
+"""A WeChat alt account over the web protocol, by the library itchat-uos. Knows nothing of bots."""

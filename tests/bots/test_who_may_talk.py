@@ -134,3 +134,13 @@ async def test_a_claim_code_can_not_be_guessed_nor_the_owner_locked_out(running:
         await own(app, "me")
         assert (await app.database(app.store.known, "tester", "memory", "me")).owner
         assert app.claim_code.value != code
+
+
+async def test_whoever_has_the_pages_token_may_talk_and_does_not_teach(running: Running) -> None:
+    bots = [{"name": "tester", "adapters": ["web"], "talkers": "paired"}]
+    async with running(Listening().engine, bots=bots, adapters={"web": {"port": 0}}) as app:
+        receive = app._receive(app.settings.bots[0], app.adapters["tester", "web"])
+        receipt = await receive(Message("main/1", "main", Person("web:main"), "hello"))
+        assert [one.text for one in await receipt.replies()] == ["answer 1"]
+        receipt = await receive(Message("main/2", "main", Person("web:main"), "good"))
+        assert "only the owner" in (await receipt.replies())[0].text

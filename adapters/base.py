@@ -151,6 +151,7 @@ class Capabilities:
     streams: bool = False
     streams_offers: bool = False  # both candidates can grow side by side
     buttons: bool = False
+    shows_presses: bool = False  # a button's press shows at the reply itself (see Settling): no thanks are sent
     whole_messages: bool = False  # people send what they mean in one piece: nothing more is waited for
     max_chars: int = 4000  # of one message; a longer reply is cut into several, an offer is not made
 

@@ -43,7 +43,9 @@ class MemoryAdapter:
     name = "memory"
 
     def __init__(self, capabilities: Capabilities | None = None) -> None:
-        self.capabilities = capabilities or Capabilities(True, True, True, whole_messages=True)
+        self.capabilities = capabilities or Capabilities(
+            streams=True, streams_offers=True, buttons=True, whole_messages=True
+        )
         self.sent: list[Reply] = []
         self.shown: list[Shown] = []
         self.streamed: dict[tuple[str, int], str] = {}

@@ -44,6 +44,7 @@ from bots.settings import BotSettings, Settings
 from bots.settle import Settlements
 from bots.status import Summaries
 from bots.talk import BotProfile, Talk
+from bots.verdicts import Verdicts
 from bots.versions import Versions
 from learner.engine.base import Engine, EngineError, Sampling
 from learner.store.rows import Known, Place
@@ -171,7 +172,8 @@ class App:
         conduct = Conduct(bot.silent_minutes * 60, bot.greet, bot.groups.notice)
         router = Router(
             bot.mind, settings.language, conduct, talk, arena, access,
-            Limits(limits.person_per_minute, limits.chat_per_minute), commands, self.settlements,
+            Limits(limits.person_per_minute, limits.chat_per_minute), commands,
+            Verdicts(arena, self.settlements, self.store, self.database),
             lambda place, text: self.outbox.post(bot.mind, place, text), self.store, self.database,
         )  # fmt: skip
         adapters = [self._adapter(name, bot) for name in bot.adapters]

@@ -1,4 +1,4 @@
-"""One inbound thing in, everything that follows from it stored: feedback, a command, or a reply.
+"""One inbound thing in, everything that follows from it stored: a verdict, a command, or a reply.
 
 Knows nothing of platforms, of how a reply is made, nor of what happens to the records at night.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
 
 from adapters.base import (
     Edited,
@@ -20,11 +19,10 @@ from adapters.base import (
     Reacted,
     Recalled,
     Reply,
-    Verdict,
 )
 from bots import intent
 from bots.access import Access
-from bots.arena import Arena, Expired
+from bots.arena import Arena
 from bots.call import Call
 from bots.commands import Commands
 from bots.database import Database
@@ -32,20 +30,12 @@ from bots.intent import Choice, Command, Correction, Rating
 from bots.limits import Limits
 from bots.payloads import draft_of, from_payload
 from bots.phrases import phrases
-from bots.settle import Settlements
 from bots.talk import Talk
-from learner.store.rows import ExchangeView, InboxRow, NewFeedback, Place, Turn
+from bots.verdicts import Verdicts, may_answer
+from learner.store.rows import ExchangeView, InboxRow, Place, Turn
 from learner.store.store import Store
 
 Tell = Callable[[Place, str], Awaitable[None]]
-THANKS = {
-    "1": "thanks_choice",
-    "2": "thanks_choice",
-    "tie": "thanks_tie",
-    "both_bad": "thanks_both_bad",
-    "good": "thanks_good",
-    "bad": "thanks_bad",
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class Router:
         access: Access,
         limits: Limits,
         commands: Commands,
-        settlements: Settlements,
+        verdicts: Verdicts,
         tell: Tell,
         store: Store,
         database: Database,
@@ -83,7 +73,7 @@ class Router:
         self._access = access
         self._limits = limits
         self._commands = commands
-        self._settlements = settlements
+        self._verdicts = verdicts
         self._tell = tell
         self._store = store
         self._database = database
@@ -111,9 +101,9 @@ class Router:
             case Message():
                 await self._on_message(call, inbound)
             case Pressed():
-                await self._on_pressed(call, inbound)
+                await self._verdicts.pressed(call, inbound)
             case Reacted():
-                await self._on_reacted(call, inbound)
+                await self._verdicts.reacted(call, inbound)
 
     async def _call(self, row: InboxRow, inbound: Inbound) -> Call:
         place = row.inbound.place
@@ -168,7 +158,7 @@ class Router:
         if isinstance(meant, Command) and not again:
             await self._answer(call, *await self._commands.run(call, meant))
         elif isinstance(meant, Choice | Rating | Correction) and about is not None:
-            await self._give_feedback(call, about, meant)
+            await self._verdicts.give(call, about, meant)
         elif not message.addressed or await self._is_silent(call):
             await self._answer(call)
         elif (over := self._over_limit(call)) > 0:
@@ -217,7 +207,7 @@ class Router:
         about = about or await self._arena.latest(call.place, call.arrived)
         asked = about is not None and not quoted and intent.ends_with_question(_shown_text(about))
         meant = intent.parse(message.text, offer_pending=False, answers_a_question=asked)
-        if about is not None and not _can_be_about(meant, about, own=self._may_answer(call, about)):
+        if about is not None and not _can_be_about(meant, about, own=may_answer(call, about)):
             return None, None
         return meant, about
 
@@ -225,69 +215,13 @@ class Router:
         if message.quote is None:
             return None
         exchange = await self._database(self._store.exchange_of_message, call.place, message.quote)
-        return exchange if exchange is not None and self._may_answer(call, exchange) else None
-
-    # Feedback -------------------------------------------------------------------------------
-
-    async def _on_pressed(self, call: Call, pressed: Pressed) -> None:
-        exchange = await self._database(self._store.exchange, pressed.exchange)
-        if exchange is None or not self._may_answer(call, exchange):
-            return await self._answer(call, call.notice("unknown_exchange"))
-        if pressed.verdict == "retract":
-            return await self._retract(call, exchange.id)
-        await self._give_feedback(call, exchange, _word(pressed))
-
-    async def _on_reacted(self, call: Call, reacted: Reacted) -> None:
-        exchange = await self._database(self._store.exchange_of_message, call.place, reacted.message)
-        if exchange is None or not self._is_theirs(call, exchange):  # a platform may not tell a reaction's topic
-            return await self._answer(call)
-        if reacted.verdict == "retract":
-            return await self._retract(call, exchange.id, "rating")
-        await self._give_feedback(call, exchange, Rating(reacted.verdict))
-
-    def _may_answer(self, call: Call, exchange: ExchangeView) -> bool:
-        """An exchange belongs to its chat, and an offer to the person it was made to."""
-        return exchange.place == call.place and self._is_theirs(call, exchange)
-
-    def _is_theirs(self, call: Call, exchange: ExchangeView) -> bool:
-        return len(exchange.candidates) == 1 or exchange.person == call.known.person
-
-    async def _give_feedback(self, call: Call, exchange: ExchangeView, word: Choice | Rating | Correction) -> None:
-        feedback = self._arena.resolve(exchange, word, call.teacher, call.trusted, call.arrived)
-        if isinstance(feedback, Expired):
-            return await self._answer(call, call.notice(feedback.key))
-        thanks = [draft_of(self._thanks(call, feedback), call.place)]
-        await self._database(self._store.add_feedback, call.row.id, feedback, thanks)
-        self._settlements.tell(call.place, exchange.id, cast(Verdict, feedback.value or feedback.kind))
-
-    async def _retract(self, call: Call, exchange: str, only: str = "") -> None:
-        feedback = NewFeedback(exchange, call.teacher, call.trusted, "retract", only, "", call.arrived)
-        notice = [draft_of(call.notice("taken_back"), call.place)]
-        await self._database(self._store.add_feedback, call.row.id, feedback, notice)
-        self._settlements.tell(call.place, exchange, "retract")
-
-    def _thanks(self, call: Call, feedback: NewFeedback) -> Reply:
-        if not feedback.trusted:
-            return call.notice("untrusted")
-        if feedback.kind == "correction":
-            return call.notice("thanks_correction")
-        return call.notice(THANKS[feedback.value], choice=feedback.value)
+        return exchange if exchange is not None and may_answer(call, exchange) else None
 
     # Common ---------------------------------------------------------------------------------
 
     async def _answer(self, call: Call, *replies: Reply) -> None:
         drafts = [draft_of(reply, call.place) for reply in replies]
         await self._database(self._store.answer, call.row.id, drafts)
-
-
-def _word(pressed: Pressed) -> Choice | Rating | Correction:
-    match pressed.verdict:
-        case "1" | "2" | "both_bad" | "tie" as value:
-            return Choice(value)
-        case "good" | "bad" as value:
-            return Rating(value)
-        case _:
-            return Correction(pressed.correction.strip())
 
 
 def _can_be_about(meant: intent.Intent, exchange: ExchangeView, own: bool) -> bool:

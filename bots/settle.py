@@ -27,6 +27,11 @@ class Settlements:
         self._database = database
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def shows(self, place: Place) -> bool:
+        """Whether the platform shows a press at the reply itself, so that words of thanks would be noise."""
+        adapter = self._adapters.get((place.bot, place.platform))
+        return adapter is not None and adapter.capabilities.shows_presses
+
     def tell(self, place: Place, exchange: str, verdict: Verdict) -> None:
         """`exchange` got `verdict`: show it soon."""
         adapter = self._adapters.get((place.bot, place.platform))

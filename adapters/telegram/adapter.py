@@ -47,7 +47,7 @@ class TelegramAdapter:
     """One bot on Telegram."""
 
     name = "telegram"
-    capabilities = Capabilities(streams=True, buttons=True, max_chars=MAX_UNITS)
+    capabilities = Capabilities(streams=True, buttons=True, shows_presses=True, max_chars=MAX_UNITS)
 
     def __init__(
         self, settings: TelegramSettings, host: Host, *, timing: Timing | None = None, limits: Limits | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -176,3 +177,17 @@ async def test_a_reaction_taken_back_leaves_the_choice(running: Running) -> None
         assert (await app.database(app.store.exchange, memory.sent[0].exchange)).kept == 2
         await give(app, "ann", "/undo")
         assert (await app.database(app.store.records, "default")).pairs == ()
+
+
+async def test_reactions_are_taken_without_a_word_and_buttons_where_they_show(running: Running) -> None:
+    async with running(Listening().engine, bots=bot(**OPEN), ask_rate=1.0) as app:
+        memory = app.adapters["tester", "memory"]
+        for shows, said in ((False, 1), (True, 0)):
+            memory.capabilities = replace(memory.capabilities, shows_presses=shows)
+            await give(app, "ann", f"hello {shows}")
+            await until(lambda: memory.sent[-1].candidates is not None)
+            offer = memory.sent[-1]
+            assert len(await memory.press("ann", "ann", offer.exchange, "2")) == said
+            await until(lambda offer=offer: any(one.id == offer.id and one.verdict == "2" for one in memory.shown))
+            assert await memory.give(Reacted(f"u{shows}", "ann", Person("ann"), offer.id, "good")) == ()
+        assert len(await app.database(app.store.feedback, "default")) == 4

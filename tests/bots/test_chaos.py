@@ -155,6 +155,7 @@ async def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield Crowd(telegram, weixin, free_port(), random.Random(3))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_nothing_is_lost_doubled_or_out_of_order(crowd: Crowd, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"

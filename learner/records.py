@@ -240,8 +240,19 @@ def _records(
 def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
     if len(exchange.candidates) != 2:
         raise _Unusable("not_an_offer")
-    chosen = exchange.candidates[int(said.value) - 1]
-    rejected = exchange.candidates[2 - int(said.value)]
+    chosen, rejected = exchange.candidates[int(said.value) - 1], exchange.candidates[2 - int(said.value)]
+    return _preferred(exchange, chosen, rejected, "choice", said, session)
+
+
+def _preferred(
+    exchange: Exchange,
+    chosen: ShownCandidate,
+    rejected: ShownCandidate,
+    source: Literal["choice", "retry"],
+    said: Feedback,
+    session: str,
+) -> PreferencePair:
+    """One generated reply over another. Raises _Unusable."""
     for candidate in (chosen, rejected):
         _check(candidate)
     if chosen.text.strip() == rejected.text.strip():
@@ -253,7 +264,7 @@ def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
         rejected=rejected.text,
         chosen_ids=chosen.token_ids,
         rejected_ids=rejected.token_ids,
-        source="choice",
+        source=source,
         provenance=_provenance(exchange, said, session, (chosen.lora, rejected.lora)),
     )
 
@@ -301,21 +312,8 @@ def _said_again(
         raise _Unusable("no_exchange")
     if words and (words[-1].value == "bad" or words[-1].kind == "correction"):
         raise _Unusable("not_kept")
-    chosen, rejected = kept.candidates[0], _kept(exchange, said, earlier[exchange.id])
-    for candidate in (chosen, rejected):
-        _check(candidate)
-    if chosen.text.strip() == rejected.text.strip():
-        raise _Unusable("same_text")
-    return PreferencePair(
-        prompt=exchange.prompt,
-        prompt_ids=exchange.prompt_ids,
-        chosen=chosen.text,
-        rejected=rejected.text,
-        chosen_ids=chosen.token_ids,
-        rejected_ids=rejected.token_ids,
-        source="retry",
-        provenance=_provenance(exchange, word, session, (chosen.lora, rejected.lora)),
-    )
+    rejected = _kept(exchange, said, earlier[exchange.id])
+    return _preferred(exchange, kept.candidates[0], rejected, "retry", word, session)
 
 
 def _rated(exchange: Exchange, candidate: ShownCandidate, said: Feedback, session: str) -> RatedReply:

@@ -36,12 +36,15 @@ class ConsoleAdapter:
         """Take lines until /quit or the end of input, which end the program."""
         if not _is_terminal(self._stdin):
             await asyncio.Event().wait()
-        lines: asyncio.Queue[str | None] = asyncio.Queue()
+        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._read_in_background(lines)
         self._prompt()
-        while (line := await lines.get()) is not None and line.strip().lower() not in QUIT:
-            if line.strip():
-                receipt = await receive(Message(uuid.uuid4().hex, CHAT, OWNER, line))
+        while (line := await lines.get()) is not None:
+            message = self._message(line)
+            if message.text.strip().lower() in QUIT:
+                break
+            if message.text.strip() or message.kind != "text":
+                receipt = await receive(message)
                 await receipt.replies()
             self._prompt()
         self._on_quit()
@@ -63,14 +66,21 @@ class ConsoleAdapter:
         self._streamed.add(exchange)
         self._write(text)
 
-    def _read_in_background(self, lines: asyncio.Queue[str | None]) -> None:
+    def _message(self, line: bytes) -> Message:
+        """What was typed; bytes that are no text in the terminal's encoding are something else than text."""
+        try:
+            return Message(uuid.uuid4().hex, CHAT, OWNER, line.decode(self._stdin.encoding).rstrip("\r\n"))
+        except UnicodeDecodeError:
+            return Message(uuid.uuid4().hex, CHAT, OWNER, "", kind="other")
+
+    def _read_in_background(self, lines: asyncio.Queue[bytes | None]) -> None:
         loop = asyncio.get_running_loop()
 
         def read() -> None:
             # The program ends while this waits for a line: the loop is closed by then, or the terminal is.
             with contextlib.suppress(RuntimeError, ValueError, OSError):
-                for line in iter(self._stdin.readline, ""):
-                    loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\n"))
+                for line in iter(self._stdin.buffer.readline, b""):
+                    loop.call_soon_threadsafe(lines.put_nowait, line)
                 loop.call_soon_threadsafe(lines.put_nowait, None)
 
         threading.Thread(target=read, name="console", daemon=True).start()

@@ -52,6 +52,10 @@ SHARED = 0.85
 # The eight chats' prompts are this much longer and shorter than --prompt.
 RAGGED = (-112, -80, -48, -16, 16, 48, 80, 112)
 
+# The replies that swaps fall into are so many tokens long; beside a reply's beginning or end no stall is measured.
+LONG_REPLY = 200
+TURN_SECONDS = 0.005
+
 
 @dataclass
 class StepClock:
@@ -59,11 +63,12 @@ class StepClock:
 
     steps: list[float]
     swaps: list[tuple[float, float]]
+    turns: list[float]  # when a reply began or ended
 
     @classmethod
     def of(cls, engine: LocalEngine) -> StepClock:
         """Watch an engine's steps and swaps from now on."""
-        clock, batch = cls([], []), scheduler_of(engine)._batch
+        clock, batch = cls([], [], []), scheduler_of(engine)._batch
         step, swap = batch.step, engine.swap_lora
 
         def timed_step() -> Any:
@@ -92,13 +97,25 @@ class StepClock:
         return statistics.median(b - a for a, b in itertools.pairwise(self.steps))
 
     def stalls(self) -> list[float]:
-        """For each swap, how much longer than the median the longest step was from its asking to its effect."""
+        """For each swap, how much longer than the median the longest step was from its asking to its effect.
+
+        Not of swaps beside which a reply began or ended: such a step also runs a whole prompt, swap or not.
+        """
         median, found = self.step, []
         for asked, done in self.swaps:
             first, last = bisect(self.steps, asked), bisect(self.steps, done)
-            if first > 0 and last < len(self.steps):
+            inside = first > 0 and last < len(self.steps)
+            if inside and not self._turned(self.steps[first - 1], self.steps[last]):
                 found.append(max(self.steps[at] - self.steps[at - 1] for at in range(first, last + 1)) - median)
         return [max(0.0, stall) for stall in found]
+
+    def calm(self, steps: int) -> list[float]:
+        """How much longer than the median each of the first steps was beside which no reply began or ended."""
+        pairs = [(a, b) for a, b in itertools.pairwise(self.steps[:steps]) if not self._turned(a, b)]
+        return [max(0.0, b - a - self.step) for a, b in pairs]
+
+    def _turned(self, begin: float, end: float) -> bool:
+        return any(begin - TURN_SECONDS < turn < end + TURN_SECONDS for turn in self.turns)
 
 
 def scheduler_of(engine: LocalEngine) -> Any:
@@ -192,7 +209,7 @@ class Shape:
         """The step that a swap fell into beyond a median step, in steps, at the 99th percentile."""
         folders = [self.lora(seed) for seed in (1, 2)]
         clock, chatting = StepClock.of(self.engine), asyncio.Event()
-        chats = [asyncio.create_task(self._chat_until(chatting)) for _ in range(2)]
+        chats = [asyncio.create_task(self._chat_until(chatting, clock.turns)) for _ in range(2)]
         calm = 2 * swaps
         await clock.after(calm)
         for swap in range(swaps):
@@ -201,12 +218,12 @@ class Shape:
         chatting.set()
         await asyncio.gather(*chats)
         await self.engine.swap_lora(None)
-        step, stalls = clock.step, clock.stalls()
-        quiet = [max(0.0, b - a - step) for a, b in itertools.pairwise(clock.steps[:calm])]
+        step, stalls, quiet = clock.step, clock.stalls(), clock.calm(calm)
         return {
             "steps p99": percentile(stalls, 0.99) / step,
             "steps p50": percentile(stalls, 0.5) / step,
             "steps p99 without swaps": percentile(quiet, 0.99) / step,
+            "swaps judged": len(stalls),
             "step in seconds": step,
         }
 
@@ -215,9 +232,11 @@ class Shape:
         targets = ("q_proj", "k_proj", "v_proj", "o_proj")
         return write_lora(self._scratch / self.name / f"{seed:04d}", self.folder, self.model, seed, 16, targets)
 
-    async def _chat_until(self, done: asyncio.Event) -> None:
+    async def _chat_until(self, done: asyncio.Event, turns: list[float]) -> None:
         while not done.is_set():
-            await self.engine.generate(self.request(self.prompt(16), 200))
+            turns.append(time.perf_counter())
+            await self.engine.generate(self.request(self.prompt(16), LONG_REPLY))
+            turns.append(time.perf_counter())
 
     def _compare(self, expected: Sequence[int], *found: Sequence[int]) -> None:
         for tokens in found:

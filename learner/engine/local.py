@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bytes of weights. So little is read in a third of a step; a second thread, which takes turns with the engine's for
-# the interpreter and the cores, lengthened steps by more, and by several in one case of a hundred.
+# Bytes of weights. So little is checked between two steps and loaded between the next two, a tenth of a step each; a
+# second thread, which takes turns with the engine's for the interpreter and the cores, lengthened steps by more.
 SMALL_LORA = 2 * 2**20
 
 
@@ -158,14 +158,15 @@ class LocalEngine:
         return waiting
 
     async def _read(self, folder: Path) -> LoraSlot:
-        """Load and check a LoRA: a small one between two steps, a large one in a thread of its own meanwhile."""
-        from learner.engine.lora_files import read, size_of
+        """Check and load a LoRA: a small one between steps, a large one in a thread of its own meanwhile."""
+        from learner.engine.lora_files import check, load, read, size_of
 
         self._running()
         assert self._model is not None
         base = self._model.base
         if size_of(folder) <= SMALL_LORA:
-            return await self._ask(lambda _: read(folder, base))
+            checked = await self._ask(lambda _: check(folder, base))
+            return await self._ask(lambda _: load(checked, base))
         return await asyncio.to_thread(read, folder, base)
 
     async def _ask(self, command: Callable[[Scheduler], T]) -> T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,38 @@ class BaseModel:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A LoRA's folder whose description fits the base; only its numbers are still unread."""
+
+    folder: Path
+    header: Mapping[str, TensorEntry]
+    layers: Sequence[str]
+    scale: float
+
+
 def read(folder: Path, base: BaseModel) -> LoraSlot:
     """Load the LoRA in `folder` for `base`. Raises LoraMismatch saying what does not fit, and where."""
+    return load(check(folder, base), base)
+
+
+def check(folder: Path, base: BaseModel) -> Checked:
+    """All of `read` but the numbers: base, rank, targets, names and shapes. Raises LoraMismatch."""
     if not folder.is_dir():
         raise LoraMismatch(f"there is no LoRA in {folder}; 'nightschool lora list' shows what is")
     card, config = _json(folder, CARD), _json(folder, CONFIG)
     _check_card(folder, card, config, base)
     scale = _check_config(folder, config)
     header = _header(folder)
-    layers = _check_tensors(folder, header, config, base)
-    pairs = _load(folder, header, layers, scale, base)
+    return Checked(folder, header, _check_tensors(folder, header, config, base), scale)
+
+
+def load(checked: Checked, base: BaseModel) -> LoraSlot:
+    """The numbers of a LoRA that `check` let through. Raises LoraMismatch where they are not finite."""
+    pairs = _load(checked, base)
     # The key is new at each load: what a version of the same name computed before is never reused.
-    key = f"{folder.name}#{next(_serial)}"
-    return LoraSlot(folder.name, key, tuple(pairs.get(name) for name in base.linears))
+    key = f"{checked.folder.name}#{next(_serial)}"
+    return LoraSlot(checked.folder.name, key, tuple(pairs.get(name) for name in base.linears))
 
 
 def size_of(folder: Path) -> int:
@@ -147,20 +166,19 @@ def _check_tensors(folder: Path, header: dict[str, TensorEntry], config: dict[st
     return layers
 
 
-def _load(
-    folder: Path, header: dict[str, TensorEntry], layers: list[str], scale: float, base: BaseModel
-) -> dict[str, tuple[Tensor, Tensor]]:
+def _load(checked: Checked, base: BaseModel) -> dict[str, tuple[Tensor, Tensor]]:
     """A and scaled B of each layer, views of two tensors of their own (the file may go away).
 
     In few and large operations: each takes the interpreter from other threads for a moment, and the safetensors
     library keeps it throughout.
     """
-    contents = bytearray((folder / WEIGHTS).read_bytes())
+    folder, header, layers = checked.folder, checked.header, checked.layers
+    contents = _bytes(folder)
     start = 8 + int.from_bytes(contents[:8], "little")
     all_a = [_flat(contents, start, header[f"{PREFIX}{layer}{A}"]) for layer in layers]
     all_b = [_flat(contents, start, header[f"{PREFIX}{layer}{B}"]) for layer in layers]
     flat_a = torch.cat(all_a).to(base.device, base.dtype)
-    flat_b = torch.cat(all_b).float().mul_(scale).to(base.device, base.dtype)
+    flat_b = torch.cat(all_b).float().mul_(checked.scale).to(base.device, base.dtype)
     if not (_is_finite(flat_a) and _is_finite(flat_b)):
         sound = {
             layer: bool(a.isfinite().all() & b.isfinite().all())
@@ -172,6 +190,13 @@ def _load(
         layer: (a.view(-1, base.linears[layer][1]), b.view(base.linears[layer][0], -1))
         for layer, a, b in zip(layers, flat_a.split(_sizes(all_a)), flat_b.split(_sizes(all_b)), strict=True)
     }
+
+
+def _bytes(folder: Path) -> bytearray:
+    try:
+        return bytearray((folder / WEIGHTS).read_bytes())
+    except OSError as exc:
+        raise _mismatch(folder, f"{WEIGHTS} cannot be read ({exc})") from exc
 
 
 def _flat(contents: bytearray, start: int, entry: TensorEntry) -> Tensor:

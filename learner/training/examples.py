@@ -13,7 +13,7 @@ from learner.engine.base import ChatMessage
 from learner.records import PreferencePair, PreferenceRecords, RatedReply, fold_of
 
 Tokens = tuple[int, ...]
-Kind = Literal["pair", "good", "bad"]
+Kind = Literal["pair", "good", "bad", "drawn"]
 
 
 class Renderer(Protocol):
@@ -31,7 +31,8 @@ class Example:
     """One record as tokens: (chosen, rejected) of a pair, or the replies that were rated alike.
 
     Both replies of an offer that was answered "both bad" are one example: they share their prompt.
-    `fold` is the part of the records that it is judged with.
+    `fold` is the part of the records that it is judged with. A "drawn" pair is nobody's record: the anchor drew
+    both replies, the reward ordered them, and `doubt` is the probability that it did so wrongly.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Example:
     replies: tuple[Tokens, ...]
     exchange: str
     fold: int = 0
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)

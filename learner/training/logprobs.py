@@ -93,6 +93,20 @@ def _logps(model: Any, batch: Packed) -> Tensor:
     return output.logits.float().log_softmax(dim=-1)
 
 
+def hidden_states(model: Any, batch: Packed) -> Tensor:
+    """The middle layer's output at every position, [rows, T, hidden size]."""
+    output = model(
+        input_ids=batch.ids,
+        attention_mask=_mask(batch.branch, model.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=1,
+        output_hidden_states=True,
+    )
+    states = output.hidden_states
+    return states[len(states) // 2]
+
+
 def moved(batch: Packed, device: Any) -> Packed:
     """`batch` on another device."""
     return Packed(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def pair_loss(chosen: Tensor, rejected: Tensor, beta: float, smoothing: float) -> Tensor:
+def pair_loss(chosen: Tensor, rejected: Tensor, beta: float, smoothing: Tensor | float) -> Tensor:
     """Conservative DPO, one value a pair: −(1−ε)·log σ(βΔ) − ε·log σ(−βΔ).
 
     Eq. (7) of DPO (2305.18290) with labels believed wrong with probability ε, which bounds the

@@ -23,7 +23,7 @@ from learner import gate, loras
 from learner.engine.fingerprint import fingerprint
 from learner.frozen import Frozen
 from learner.gate import GateFigures, PreferenceFigures
-from learner.training import evaluation, examples, ladder, model, preferences
+from learner.training import evaluation, examples, ladder, model
 from learner.training.canaries import Canary
 from learner.training.crossfit import cross_fitted
 from learner.training.evaluation import Baselines, Evidence, Judge
@@ -31,6 +31,7 @@ from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
 from learner.training.model import ChatRenderer, ModelSource, Weights
+from learner.training.practice import Practice
 from learner.training.preferences import Logps, Trained
 from learner.training.replay import Kept, keep
 
@@ -93,6 +94,10 @@ class Night:
         self.judge = Judge(
             self.model, self.renderer, self.examples.all, frozen.canaries,
             self.request.gate, recipe, self.request.seed,
+        )  # fmt: skip
+        self.practice = Practice(
+            self.model, self.renderer, self.anchor, recipe, self._free_prompts(recipe.drawn),
+            self.request.seed, self.scratch,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
 
@@ -165,10 +170,7 @@ class Night:
 
         def train(rate: float) -> Trained:
             rungs.append(rate)
-            return preferences.train(
-                self.model, self.renderer.tokenizer, self.examples.all, reference, self.anchor, recipe,
-                preferences.Rung(rate, self.request.seed), self.scratch, on_step, kept,
-            )  # fmt: skip
+            return self.practice.train(self.examples.all, reference, recipe, rate, on_step, kept)
 
         def try_share(trained: Trained, share: float) -> Tried:
             weights = model.between(self.anchor, trained.weights, share)
@@ -183,14 +185,14 @@ class Night:
         """Judge what people said by trainings that did not see it, each as far along as the pick."""
         every, recipe = self.examples.all, self.request.recipe
         least = min(recipe.min_steps, recipe.fold_steps)
-        short = dataclasses.replace(recipe, max_steps=recipe.fold_steps, min_steps=least)
-        rung, done = preferences.Rung(pick.trained.learning_rate, self.request.seed), itertools.count()
+        short = dataclasses.replace(recipe, max_steps=recipe.fold_steps, min_steps=least, rounds=1)
+        done = itertools.count()
 
         def train(indices: Sequence[int]) -> Weights:
             self.progress("gate", 0.7 * next(done) / recipe.folds, "learning without a part, to judge by it")
-            trained = preferences.train(
-                self.model, self.renderer.tokenizer, [every[i] for i in indices], [evidence.anchor[i] for i in indices],
-                self.anchor, short, rung, self.scratch, lambda _: None,
+            trained = self.practice.train(
+                [every[i] for i in indices], [evidence.anchor[i] for i in indices], short,
+                pick.trained.learning_rate, lambda _: None,
             )  # fmt: skip
             return model.between(self.anchor, trained.weights, pick.share)
 
@@ -198,17 +200,19 @@ class Night:
         champion = evaluation.champion_margins(evidence, base, self.champion_knows)
         return evaluation.preference(every, own, champion, recipe.rating_weight)
 
-    def _replayed(self) -> list[Kept]:
-        """The anchor's own replies to what people said and to canaries that the judge does not ask."""
+    def _free_prompts(self, count: int) -> list[Tokens]:
+        """So many of what people said and of canaries that the judge does not ask."""
         recipe, judged = self.request.recipe, set(self.judge.canary_prompts)
-        if not recipe.replay_weight:
-            return []
         spare = [prompt for prompt in map(self._canary_prompt, self.frozen.canaries) if prompt not in judged]
         said = [example.prompt for example in self.examples.all]
         every = list(dict.fromkeys([*said, *spare]))
         prompts = [prompt for prompt in every if len(prompt) <= recipe.replay_tokens] or every
-        if len(prompts) > recipe.replay:
-            prompts = random.Random(self.request.seed).sample(prompts, recipe.replay)
+        return prompts if len(prompts) <= count else random.Random(self.request.seed).sample(prompts, count)
+
+    def _replayed(self) -> list[Kept]:
+        """The anchor's own replies to other prompts, and its odds along them."""
+        recipe = self.request.recipe
+        prompts = self._free_prompts(recipe.replay) if recipe.replay_weight else []
         made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.request.seed))
         return keep(self.model, [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, made, strict=True)])
 

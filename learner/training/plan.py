@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from learner.training.examples import Example, Kind
 from learner.training.recipe import Recipe
 
-KINDS: tuple[Kind, ...] = ("pair", "good", "bad")
+KINDS: tuple[Kind, ...] = ("pair", "good", "bad", "drawn")
 RATINGS_A_PAIR = 4  # so many single replies are worth a step's place of one pair
 
 
@@ -58,7 +58,8 @@ def _rates(counts: dict[Kind, int], passes: int, recipe: Recipe) -> dict[Kind, f
     rated = counts["good"] + counts["bad"]
     least = min(rated, room / RATINGS_A_PAIR if counts["pair"] else room)
     all_rated = max(least, recipe.epochs * rated / passes)
-    rates: dict[Kind, float] = {"pair": min(counts["pair"], room)}
+    drawn = min(counts["drawn"], recipe.drawn_share * room) if counts["pair"] else min(counts["drawn"], room)
+    rates: dict[Kind, float] = {"pair": min(counts["pair"], room - drawn), "drawn": drawn}
     for kind in ("good", "bad"):
         rates[kind] = all_rated * counts[kind] / max(1, rated)
     return rates

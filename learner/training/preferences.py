@@ -77,6 +77,7 @@ class PreferenceCollator:
             "reference": torch.tensor([(*self.reference[i], *rest) for i, rest in zip(indices, fill, strict=True)]),
             "lengths": torch.tensor([[*map(len, one.replies), *rest] for one, rest in zip(members, fill, strict=True)]),
             "kind": torch.tensor([KINDS.index(example.kind) for example in members]),
+            "doubt": torch.tensor([example.doubt for example in members]),
         }
 
 
@@ -99,21 +100,23 @@ class PreferenceTrainer(DPOTrainer):
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Tensor:
         parts = [_scored(model, group) for group in inputs["groups"]]
-        logps, reference, lengths, kind = (_joined([part[k] for part in parts]) for k in range(4))
-        loss = objective(logps, reference, lengths, kind, self.recipe)
+        logps, reference, lengths, kind, doubt = (_joined([part[k] for part in parts]) for k in range(5))
+        loss = objective(logps, reference, lengths, kind, doubt, self.recipe)
         for group in inputs["replay"]:
             own = scored_logps(model, _packed(group))
             loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"])
         return loss
 
 
-def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, recipe: Recipe) -> Tensor:
-    """The loss of a step. All but `kind` are [examples, replies], zero where an example has one reply."""
-    ratio, pairs, shown = logps - reference, kind == KINDS.index("pair"), lengths > 0
+def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, doubt: Tensor, recipe: Recipe) -> Tensor:
+    """The loss of a step. `kind` and `doubt` are [examples], the rest [examples, replies], zero where there is one."""
+    ratio, shown = logps - reference, lengths > 0
+    pairs = (kind == KINDS.index("pair")) | (kind == KINDS.index("drawn"))
     loss = ratio.sum() * 0.0
     if pairs.any():
         chosen, rejected = ratio[pairs, 0], ratio[pairs, 1]
-        loss = loss + pair_loss(chosen, rejected, recipe.beta, recipe.label_smoothing).mean()
+        smoothing = doubt[pairs].clamp(min=recipe.label_smoothing)
+        loss = loss + pair_loss(chosen, rejected, recipe.beta, smoothing).mean()
         loss = loss + recipe.sft_weight * token_nll(logps[pairs, 0], lengths[pairs, 0])
     rated = shown & ~pairs[:, None]
     if rated.any():
@@ -122,9 +125,9 @@ def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, r
     return loss
 
 
-def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     logps = branch_logps(model, _packed(group))
-    return logps, group["reference"], group["lengths"], group["kind"]
+    return logps, group["reference"], group["lengths"], group["kind"], group["doubt"]
 
 
 def _packed(group: dict[str, Any]) -> Packed:
@@ -167,14 +170,14 @@ def train(
     tokenizer: Any,
     examples: Sequence[Example],
     reference: Logps,
-    anchor: Weights,
+    start: Weights,
     recipe: Recipe,
     rung: Rung,
     scratch: str,
     on_step: OnStep,
     kept: Sequence[Kept] = (),
 ) -> Trained:
-    """Train the LoRA from `anchor` at one learning rate and return its weights.
+    """Train the LoRA from `start` at one learning rate and return its weights.
 
     `reference` holds the anchor's log-probability of each example's replies; `scratch` is where
     the trainer may write, though it saves nothing.
@@ -191,7 +194,7 @@ def train(
         callbacks=[StepReport(on_step)],
     )
     _undo_copies(model)
-    restore(model, anchor)
+    restore(model, start)
     result = trainer.train()
     model.eval()
     return Trained(snapshot(model), rung.learning_rate, result.global_step, result.training_loss)

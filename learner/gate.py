@@ -146,6 +146,9 @@ def _canary_drops(
         lost = other.right - candidate.right if other else 0.0
         if lost > drop + 1e-9:
             found.append(f"canaries fell by {100 * lost:.1f} points against the {name} (at most {100 * drop:.1f})")
+        own = sum(theirs and not mine for theirs, mine in zip(other.own if other else (), candidate.own, strict=False))
+        if own:
+            found.append(f"{own} of the owner's canaries that the {name} answers rightly would be lost")
     return found
 
 

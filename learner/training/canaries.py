@@ -19,11 +19,15 @@ LOOP = re.compile(r"(.{2,24}?)\1{3,}", re.DOTALL)  # the same piece four times i
 
 @dataclass(frozen=True)
 class Canary:
-    """A prompt, what a right reply holds (any of; empty: not checked) and its language (or None)."""
+    """A prompt, what a right reply holds (any of; empty: not checked) and its language (or None).
+
+    The owner's own are always asked, and none that was answered rightly may be lost.
+    """
 
     prompt: tuple[ChatMessage, ...]
     any_of: tuple[str, ...]
     language: str | None
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class CanaryFigures:
-    """Shares of canaries that passed each check; `right` passed all of them."""
+    """Shares of canaries that passed each check; `right` passed all of them. `own`: which of the owner's did."""
 
     count: int
     right: float
@@ -45,6 +49,7 @@ class CanaryFigures:
     language: float
     ended: float
     unrepeated: float
+    own: tuple[bool, ...] = ()
 
 
 def figures(canaries: Sequence[Canary], replies: Sequence[Reply]) -> CanaryFigures:
@@ -54,7 +59,9 @@ def figures(canaries: Sequence[Canary], replies: Sequence[Reply]) -> CanaryFigur
     if not count:
         return CanaryFigures(0, 1.0, 1.0, 1.0, 1.0, 1.0)
     shares = [sum(column) / count for column in zip(*rows, strict=True)]
-    return CanaryFigures(count, sum(map(all, rows)) / count, *shares)
+    own = tuple(all(row) for canary, row in zip(canaries, rows, strict=True) if canary.own)
+    content, language, ended, unrepeated = shares
+    return CanaryFigures(count, sum(map(all, rows)) / count, content, language, ended, unrepeated, own)
 
 
 def right(canary: Canary, reply: Reply) -> bool:
@@ -63,8 +70,8 @@ def right(canary: Canary, reply: Reply) -> bool:
 
 
 def sample(canaries: Iterable[Canary], most: int) -> tuple[Canary, ...]:
-    """At most `most` canaries, always the same ones, whatever the order of the file."""
-    return tuple(sorted(canaries, key=_place)[:most])
+    """At most `most` canaries, the owner's first, always the same ones, whatever the order of the file."""
+    return tuple(sorted(canaries, key=lambda canary: (not canary.own, _place(canary)))[:most])
 
 
 def _checks(canary: Canary, reply: Reply) -> tuple[bool, bool, bool, bool]:

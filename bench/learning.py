@@ -17,70 +17,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import importlib.util
 import itertools
 import json
 import logging
 import os
 import random
-import re
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from starter_talk import Phrasing, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
 
 from adapters.base import Reply  # noqa: E402
 from bots.app import App  # noqa: E402
 from bots.nights import NightResult  # noqa: E402
 from bots.settings import parse  # noqa: E402
-from learner.engine.base import (  # noqa: E402
-    Candidate,
-    CandidateSpec,
-    ChatMessage,
-    EngineBusy,
-    GenerateRequest,
-    Sampling,
-)
+from learner.engine.base import Candidate, Sampling  # noqa: E402
 
-STARTER = ROOT / "data" / "starter"
 CHATS_AT_ONCE = 8
 TURNS_PER_CHAT = 3
 SHORT = 2 / 3  # of the mean length at the start, in the same language
 SAMPLING = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
-CHINESE = re.compile("[\u4e00-\u9fff]")
-
-
-@dataclass(frozen=True)
-class Phrasing:
-    """Something a person says, and what a right answer holds."""
-
-    text: str
-    language: str
-    any_of: tuple[str, ...]
-
 
 Likes = Callable[[str, str], bool]  # a reply and its language -> whether the person likes it so
-
-
-def starter_manners() -> Callable[[str, str], str]:
-    """The starter's own `manner_of(reply, language)`."""
-    spec = importlib.util.spec_from_file_location("starter_intents", STARTER / "intents.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    manner_of: Callable[[str, str], str] = module.manner_of
-    return manner_of
 
 
 def teacher(name: str, manner_of: Callable[[str, str], str], mean_length: dict[str, float]) -> Likes:
@@ -88,27 +54,6 @@ def teacher(name: str, manner_of: Callable[[str, str], str], mean_length: dict[s
     if name == "short":
         return lambda reply, language: len(reply) <= SHORT * mean_length[language]
     return lambda reply, language: manner_of(reply, language) == name
-
-
-def phrasings() -> dict[str, list[Phrasing]]:
-    """The starter's phrasings in three parts: said, gate, measured."""
-    parts: dict[str, list[Phrasing]] = {"said": [], "gate": [], "measured": []}
-    for line in (STARTER / "canaries.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
-        text = row["prompt"][-1]["content"]
-        digest = hashlib.sha256(text.encode()).digest()[0] % 20
-        part = "said" if digest < 7 else "gate" if digest < 12 else "measured"
-        parts[part].append(Phrasing(text, row["language"], tuple(row["any_of"])))
-    return parts
-
-
-def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
-    """The gate's canaries as a file."""
-    lines = (
-        {"prompt": [{"role": "user", "content": row.text}], "any_of": row.any_of, "language": row.language}
-        for row in rows
-    )
-    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
 
 
 def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
@@ -177,19 +122,6 @@ class Day:
             await self._platform.say(chat, "person", "0")
 
 
-async def ask(app: App, text: str, sampling: Sampling, seed: int) -> Candidate:
-    """One reply of whatever version speaks, outside every chat."""
-    engine = app.engines["default"]
-    prompt = engine.render([ChatMessage("user", text)])
-    while True:
-        try:
-            generated = await engine.generate(GenerateRequest(prompt, (CandidateSpec(sampling, seed),)))
-        except EngineBusy:
-            await asyncio.sleep(0.05)
-        else:
-            return generated.candidates[0]
-
-
 async def measure(app: App, rows: Sequence[Phrasing], seed: int) -> tuple[list[Candidate], list[Candidate]]:
     """Each phrasing's sampled reply (for manner and length) and greedy reply (for the canary)."""
     limit = asyncio.Semaphore(64)
@@ -202,18 +134,6 @@ async def measure(app: App, rows: Sequence[Phrasing], seed: int) -> tuple[list[C
     sampled = await asyncio.gather(*(one(row, drawn, seed + i) for i, row in enumerate(rows)))
     greedy = await asyncio.gather(*(one(row, Sampling(0.0, max_tokens=64), 0) for row in rows))
     return sampled, greedy
-
-
-def fault(candidate: Candidate, row: Phrasing) -> str:
-    """What is wrong with a greedy reply; "" when nothing is."""
-    text = candidate.text.lower()
-    if candidate.finish != "stop":
-        return "ending"
-    held = any(key.lower() in text for key in row.any_of)
-    other_script = not CHINESE.search(text) if row.language == "zh" else len(CHINESE.findall(text)) > len(text) / 4
-    if other_script and not held:
-        return "language"
-    return "" if held else "content"
 
 
 class Report:

@@ -1,7 +1,7 @@
 """A reward model: what people prefer, as a linear function of what the anchor makes of a reply.
 
 A LoRA that learns forty pairs by heart orders two fresh ones in three rightly; a ridge regression on the anchor's
-hidden states orders nearly all of them (figures in bench/LOG.md), because a reply's manner and length lie there in
+hidden states orders nearly all of them (figures in bench/LOG.md), because a reply's tone and length lie there in
 plain sight. So the reward is fitted to what people said, and then judges replies that the anchor draws to many other
 prompts: pairs to learn from beyond those that people saw. How sure it is of a pair says how much the pair counts,
 and cross-validation decides how sure it may be: where people contradict one another it knows nothing and teaches

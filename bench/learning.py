@@ -11,6 +11,8 @@ those the nightly gate sees as canaries, and those that this bench measures on a
 Measured after each night, on whatever version then speaks: the share of sampled replies in the manner, their
 mean length in characters, and the content canary: of greedy replies, how many hold a right answer, in the
 right language, and end themselves. The last line is JSON.
+
+With `--people` many people of several kinds teach instead, and a hidden truth judges: see people.py.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import people  # noqa: E402
+from people import PEOPLE  # noqa: E402
 from starter_talk import Phrasing, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
 
 from adapters.base import Reply  # noqa: E402
@@ -209,15 +213,23 @@ def main() -> None:
     """Read the options, run, print; the last line is JSON."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--teacher", default="warm", help="a manner of the starter, or short")
-    options.add_argument("--nights", type=int, default=3)
     options.add_argument("--choices", type=int, default=40)
-    options.add_argument("--offers", type=int, default=600, help="of a day at most")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--people", choices=PEOPLE, help="many people with a hidden truth instead: see people.py")
+    options.add_argument("--seeds", default="0,1,2,3,4", help="of --people")
+    options.add_argument("--ratings", type=int, default=40, help="of a day with --people")
+    options.add_argument("--without", action="append", choices=("ratings", "corrections"), help="of --people")
+    options.add_argument("--png", help="where to draw the curves of --people")
+    options.add_argument("--nights", type=int, help="3, with --people 6")
+    options.add_argument("--offers", type=int, help="of a day at most: 600, with --people 40")
     options.add_argument("--prompts", type=int, default=1_200, help="phrasings to measure on")
     options.add_argument("--model", default="starter")
     options.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
     logging.basicConfig(level=logging.WARNING)
-    print(json.dumps(asyncio.run(bench(options.parse_args()))))
+    given = options.parse_args()
+    given.nights = given.nights or (6 if given.people else 3)
+    given.offers = given.offers or (40 if given.people else 600)
+    print(json.dumps(people.run(given) if given.people else asyncio.run(bench(given))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""The starter as a subject: what people say to it, who answers how, and what is right. For the benches of learning.
+
+The written phrasings of the starter fall into three parts by a hash of their text: those the person says, those the
+nightly gate sees as canaries, and those that a bench measures on and that nobody trains on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from bots.app import App  # noqa: E402
+from learner.engine.base import (  # noqa: E402
+    Candidate,
+    CandidateSpec,
+    ChatMessage,
+    EngineBusy,
+    GenerateRequest,
+    Sampling,
+)
+
+STARTER = ROOT / "data" / "starter"
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """Something a person says, and what a right answer holds."""
+
+    text: str
+    language: str
+    any_of: tuple[str, ...]
+
+
+def starter_manners() -> Callable[[str, str], str]:
+    """The starter's own `manner_of(reply, language)`."""
+    spec = importlib.util.spec_from_file_location("starter_intents", STARTER / "intents.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    manner_of: Callable[[str, str], str] = module.manner_of
+    return manner_of
+
+
+def phrasings() -> dict[str, list[Phrasing]]:
+    """The starter's phrasings in three parts: said, gate, measured."""
+    parts: dict[str, list[Phrasing]] = {"said": [], "gate": [], "measured": []}
+    for line in (STARTER / "canaries.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        text = row["prompt"][-1]["content"]
+        digest = hashlib.sha256(text.encode()).digest()[0] % 20
+        part = "said" if digest < 7 else "gate" if digest < 12 else "measured"
+        parts[part].append(Phrasing(text, row["language"], tuple(row["any_of"])))
+    return parts
+
+
+def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
+    """The gate's canaries as a file."""
+    lines = (
+        {"prompt": [{"role": "user", "content": row.text}], "any_of": row.any_of, "language": row.language}
+        for row in rows
+    )
+    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
+
+
+async def ask(app: App, text: str, sampling: Sampling, seed: int, lora: str = "active") -> Candidate:
+    """One reply of whatever version speaks, or of `lora`, outside every chat."""
+    engine = app.engines["default"]
+    prompt = engine.render([ChatMessage("user", text)])
+    while True:
+        try:
+            generated = await engine.generate(GenerateRequest(prompt, (CandidateSpec(sampling, seed, lora),)))
+        except EngineBusy:
+            await asyncio.sleep(0.05)
+        else:
+            return generated.candidates[0]
+
+
+def fault(candidate: Candidate, row: Phrasing) -> str:
+    """What is wrong with a greedy reply; "" when nothing is."""
+    text = candidate.text.lower()
+    if candidate.finish != "stop":
+        return "ending"
+    held = any(key.lower() in text for key in row.any_of)
+    other_script = not CHINESE.search(text) if row.language == "zh" else len(CHINESE.findall(text)) > len(text) / 4
+    if other_script and not held:
+        return "language"
+    return "" if held else "content"

@@ -6,9 +6,10 @@ Knows nothing of how nights or engines work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
+from bots.morning import reasons_in_words
 from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
@@ -17,16 +18,20 @@ from learner.loras import BASE, listing
 from learner.store.rows import Place
 
 Tell = Callable[[str, Place, str], Awaitable[None]]
+Told = Callable[[str], Awaitable[Collection[Place]]]  # the chats that hear of a mind's nights anyway
 
 
 class Summaries:
     """Says how minds stand, and starts their nights for those who ask in words."""
 
-    def __init__(self, settings: Settings, nights: Nights, engines: Mapping[str, Engine], tell: Tell) -> None:
+    def __init__(
+        self, settings: Settings, nights: Nights, engines: Mapping[str, Engine], tell: Tell, told: Told
+    ) -> None:
         self._settings = settings
         self._nights = nights
         self._engines = engines
         self._tell = tell
+        self._told = told
         self._phrases = phrases(settings.language)
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -46,7 +51,8 @@ class Summaries:
 
     async def _tell_end(self, mind: str, place: Place, night: asyncio.Task[NightResult]) -> None:
         result = await asyncio.shield(night)
-        await self._tell(mind, place, self.sentence(result))
+        if result.number is None or place not in await self._told(mind):
+            await self._tell(mind, place, self.sentence(result))
 
     async def summary(self, mind: str) -> dict[str, object]:
         """The values of the status sentence."""
@@ -79,7 +85,7 @@ class Summaries:
         records = result.verdict.get("records", {})
         pairs, ratings = records.get("pairs", 0), records.get("ratings", 0)
         stays = self._nights.active(result.mind)
-        reasons = "; ".join(result.reasons)
+        reasons = "; ".join(self._reasons(result))
         match result.state:
             case "published":
                 return say("night_published", pairs=pairs, ratings=ratings, version=result.version)
@@ -89,3 +95,7 @@ class Summaries:
                 return say("night_few", have=result.have, need=self._settings.learner.min_records)
             case _:
                 return say("night_failed", version=stays, reason=reasons)
+
+    def _reasons(self, result: NightResult) -> list[str]:
+        plain, others = reasons_in_words({**result.verdict, "reasons": result.reasons}, self._phrases)
+        return plain + others

@@ -9,10 +9,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from learner.training.canaries import CanaryFigures
 
 LN2 = math.log(2)
+CheckKind = Literal[
+    "canary_anchor", "canary_champion", "own_anchor", "own_champion", "sampled_language", "sampled_ended", "sampled_unrepeated",
+    "records", "gain", "champion", "kl", "finite", "length", "length_chosen",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,20 +87,47 @@ class GateFigures:
     length: LengthFigures
 
 
+@dataclass(frozen=True)
+class Check:
+    """One figure, what it is compared with, and the bounds it must keep (None: no bound on that side).
+
+    `fault` says in a sentence what is wrong when it does not hold; `kind` is for those who say it otherwise.
+    """
+
+    kind: CheckKind
+    value: float
+    held: bool
+    fault: str
+    low: float | None = None
+    high: float | None = None
+    reference: float | None = None
+
+
+def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
+    """All that is asked of a candidate, and how it stands to each."""
+    return [
+        *_canary_checks(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop),
+        *_sampled_checks(figures, settings),
+        *_preference_checks(figures.preference, settings),
+        _drift_check(figures, settings),
+        *_length_checks(figures.length, settings),
+    ]
+
+
+def enough(records: int, least: int) -> Check:
+    """Whether there are records enough to judge by."""
+    fault = f"only {records} records: at least {least} are needed to judge"
+    return Check("records", records, records >= least, fault, low=least)
+
+
 def reasons_to_refuse(figures: GateFigures, settings: GateSettings) -> list[str]:
     """Every reason why the candidate may not speak; empty when it may."""
-    return [
-        *_canary_reasons(figures, settings),
-        *_sampled_reasons(figures, settings),
-        *_preference_reasons(figures.preference, settings),
-        *_drift_reasons(figures, settings),
-        *_length_reasons(figures.length, settings),
-    ]
+    return [check.fault for check in checks(figures, settings) if not check.held]
 
 
 def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: CanaryFigures | None, drop: float) -> bool:
     """Whether the candidate's canaries are within `drop` of the anchor's and the champion's."""
-    return not _canary_drops(candidate, anchor, champion, drop)
+    return all(check.held for check in _canary_checks(candidate, anchor, champion, drop))
 
 
 def preference_figures(
@@ -138,70 +170,81 @@ def length_figures(candidate: Sequence[int], anchor: Sequence[int], chosen: Sequ
     return LengthFigures(length, error, _mean_and_error(anchor)[0], wanted, wanted_error, len(chosen))
 
 
-def _canary_drops(
+def _canary_checks(
     candidate: CanaryFigures, anchor: CanaryFigures, champion: CanaryFigures | None, drop: float
-) -> list[str]:
-    found = []
-    for name, other in (("anchor", anchor), ("champion", champion)):
-        lost = other.right - candidate.right if other else 0.0
-        if lost > drop + 1e-9:
-            found.append(f"canaries fell by {100 * lost:.1f} points against the {name} (at most {100 * drop:.1f})")
-        own = sum(theirs and not mine for theirs, mine in zip(other.own if other else (), candidate.own, strict=False))
-        if own:
-            found.append(f"{own} of the owner's canaries that the {name} answers rightly would be lost")
+) -> list[Check]:
+    found = _canary_checks_against("canary_anchor", "own_anchor", "anchor", candidate, anchor, drop)
+    if champion is not None:
+        found += _canary_checks_against("canary_champion", "own_champion", "champion", candidate, champion, drop)
     return found
 
 
-def _canary_reasons(figures: GateFigures, settings: GateSettings) -> list[str]:
-    return _canary_drops(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop)
-
-
-def _sampled_reasons(figures: GateFigures, settings: GateSettings) -> list[str]:
-    found = []
-    for check in ("language", "ended", "unrepeated"):
-        lost = getattr(figures.sampled_anchor, check) - getattr(figures.sampled, check)
-        if lost > settings.sampled_drop:
-            found.append(f"sampled replies: {check} fell by {100 * lost:.1f} points against the anchor")
+def _canary_checks_against(
+    kind: CheckKind, own_kind: CheckKind, name: str, candidate: CanaryFigures, other: CanaryFigures, drop: float
+) -> list[Check]:
+    """All canaries together, and the owner's one by one, where there are some."""
+    lost, least = other.right - candidate.right, other.right - drop
+    fault = f"canaries fell by {100 * lost:.1f} points against the {name} (at most {100 * drop:.1f})"
+    found = [Check(kind, candidate.right, lost <= drop + 1e-9, fault, low=least, reference=other.right)]
+    if other.own:
+        own = sum(theirs and not mine for theirs, mine in zip(other.own, candidate.own, strict=False))
+        fault = f"{own} of the owner's canaries that the {name} answers rightly would be lost"
+        found.append(Check(own_kind, own, not own, fault, high=0))
     return found
 
 
-def _preference_reasons(figures: PreferenceFigures, settings: GateSettings) -> list[str]:
-    if figures.count < settings.min_judged:
-        return [f"only {figures.count} records: at least {settings.min_judged} are needed to judge"]
+def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
+    kinds: dict[str, CheckKind] = {
+        "language": "sampled_language", "ended": "sampled_ended", "unrepeated": "sampled_unrepeated",
+    }  # fmt: skip
+    found = []
+    for name, kind in kinds.items():
+        own, anchor = getattr(figures.sampled, name), getattr(figures.sampled_anchor, name)
+        fault = f"sampled replies: {name} fell by {100 * (anchor - own):.1f} points against the anchor"
+        held = anchor - own <= settings.sampled_drop
+        found.append(Check(kind, own, held, fault, low=anchor - settings.sampled_drop, reference=anchor))
+    return found
+
+
+def _preference_checks(figures: PreferenceFigures, settings: GateSettings) -> list[Check]:
+    given = enough(figures.count, settings.min_judged)
+    if not given.held:
+        return [given]
     quantile = student_quantile(settings.confidence, round(figures.effective) - 1)
-    found = []
-    if figures.gain < max(settings.min_gain, quantile * figures.error):
-        found.append(
-            f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
-            f"the anchor's {LN2:.3f}"
-        )
-    if figures.over_champion + figures.over_champion_error < 0:
-        found.append(f"preferences: log-loss is {-figures.over_champion:.3f} above the champion's")
+    least = max(settings.min_gain, quantile * figures.error)
+    unsure = (
+        f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
+        f"the anchor's {LN2:.3f}"
+    )
+    worse = f"preferences: log-loss is {-figures.over_champion:.3f} above the champion's"
+    over, error = figures.over_champion, figures.over_champion_error
+    found = [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
+    if over or error:
+        found.append(Check("champion", over, not over + error < 0, worse, low=-error))
     return found
 
 
-def _drift_reasons(figures: GateFigures, settings: GateSettings) -> list[str]:
-    if not math.isfinite(figures.kl_per_token):
-        return ["the model's log-probabilities are not finite"]
-    if figures.kl_per_token > settings.kl_per_token:
-        return [f"KL {figures.kl_per_token:.2f} nats a token from the anchor (budget {settings.kl_per_token:.2f})"]
-    return []
+def _drift_check(figures: GateFigures, settings: GateSettings) -> Check:
+    moved, budget = figures.kl_per_token, settings.kl_per_token
+    if not math.isfinite(moved):
+        return Check("finite", moved, False, "the model's log-probabilities are not finite")
+    fault = f"KL {moved:.2f} nats a token from the anchor (budget {budget:.2f})"
+    return Check("kl", moved, moved <= budget, fault, high=budget)
 
 
-def _length_reasons(figures: LengthFigures, settings: GateSettings) -> list[str]:
+def _length_checks(figures: LengthFigures, settings: GateSettings) -> list[Check]:
     """A length between the anchor's and the chosen replies' is on the way and never at fault."""
-    low, high = settings.length_hard
-    if not low * figures.anchor <= figures.candidate <= high * figures.anchor:
-        return [f"replies of {figures.candidate:.1f} tokens: the anchor's have {figures.anchor:.1f}"]
-    if not figures.count:
-        return []
+    length, anchor, chosen = figures.candidate, figures.anchor, figures.chosen
+    low, high = (bound * anchor for bound in settings.length_hard)
+    fault = f"replies of {length:.1f} tokens: the anchor's have {anchor:.1f}"
+    hard = Check("length", length, low <= length <= high, fault, low, high, anchor)
+    if not hard.held or not figures.count:
+        return [hard]
     slack = NORMAL.inv_cdf(settings.confidence) * math.hypot(figures.candidate_error, figures.chosen_error)
-    low, high = settings.length
-    shortest = low * min(figures.chosen, figures.anchor) - slack
-    longest = high * max(figures.chosen, figures.anchor) + slack
-    if shortest <= figures.candidate <= longest:
-        return []
-    return [f"replies of {figures.candidate:.1f} tokens: the chosen ones have {figures.chosen:.1f}"]
+    low = settings.length[0] * min(chosen, anchor) - slack
+    high = settings.length[1] * max(chosen, anchor) + slack
+    fault = f"replies of {length:.1f} tokens: the chosen ones have {chosen:.1f}"
+    return [hard, Check("length_chosen", length, low <= length <= high, fault, low, high, chosen)]
 
 
 def student_quantile(confidence: float, degrees: int) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("learner.nightly")
 
 Phase = Literal["load", "train", "gate", "publish"]
-LORA_FOLDER, VERDICT_FILE, LOG_FILE = "lora", "verdict.json", "log.txt"
+LORA_FOLDER, VERDICT_FILE, REPORT_FILE, LOG_FILE = "lora", "verdict.json", "report.json", "log.txt"
 PHASE_ENDS: dict[Phase, tuple[float, float]] = {
     "load": (0.0, 0.15),
     "train": (0.15, 0.7),
@@ -73,9 +73,11 @@ def run(folder: Path, frozen: Frozen, progress: Progress) -> None:
     """Train, judge, write the verdict and, when the gate passes, publish."""
     started = time.monotonic()
     progress("load", 0.0, "loading torch")
-    from learner.training.night import Night
+    from learner.training.night import Night, finite
+    from learner.training.trace import Trace
 
-    night = Night(frozen, str(folder / "scratch"), progress)
+    trace = Trace(lambda told: _write_json(folder / REPORT_FILE, finite(told)))
+    night = Night(frozen, str(folder / "scratch"), progress, trace)
     outcome = night.judged()
     built = _fresh(folder / LORA_FOLDER)
     night.write(built, outcome)

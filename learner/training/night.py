@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from transformers import set_seed
 from learner import gate, loras
 from learner.engine.fingerprint import fingerprint
 from learner.frozen import Frozen
-from learner.gate import GateFigures, PreferenceFigures
+from learner.gate import Check, GateFigures, PreferenceFigures
+from learner.records import PreferenceRecords
 from learner.training import evaluation, examples, ladder, model
 from learner.training.canaries import Canary
 from learner.training.crossfit import cross_fitted
@@ -34,6 +36,8 @@ from learner.training.model import ChatRenderer, ModelSource, Weights
 from learner.training.practice import Practice
 from learner.training.preferences import Logps, Trained
 from learner.training.replay import Kept, keep
+from learner.training.samples import asked, before_and_after
+from learner.training.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ class Outcome:
     figures: GateFigures | None
     counts: dict[str, int]
     reasons: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -77,18 +82,22 @@ class Outcome:
                 for one in self.tried
             ],
             "gate": dataclasses.asdict(self.figures) if self.figures else None,
+            "checks": [dataclasses.asdict(one) for one in self.checks],
         }
-        return _finite(row)
+        return finite(row)
 
 
 class Night:
     """One night's model, LoRA, examples and judge."""
 
-    def __init__(self, frozen: Frozen, scratch: str, progress: OnProgress) -> None:
+    def __init__(self, frozen: Frozen, scratch: str, progress: OnProgress, trace: Trace | None = None) -> None:
+        self.trace = trace or Trace()
+        self.trace.note("learned", told(frozen.records))
         self.frozen, self.request, self.scratch, self.progress = frozen, frozen.request, scratch, progress
         if self.request.threads:
             torch.set_num_threads(self.request.threads)
-        self._load()
+        with self.trace.phase("load"):
+            self._load()
         recipe = self.request.recipe
         self.examples = examples.build(frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds)
         self.judge = Judge(
@@ -134,28 +143,36 @@ class Night:
         records = self.frozen.records
         counts = {"pairs": len(records.pairs), "ratings": len(records.ratings)}
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
-        reasons = self._too_few()
-        if reasons:
-            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))
+        given = gate.enough(len(self.examples.all), max(1, self.request.gate.min_judged))
+        if not given.held:
+            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, (given.fault,), (given,))
         self.progress("train", 0.0, "measuring the anchor")
-        base = evaluation.baselines(self.judge, self.anchor, self.champion)
-        evidence = Evidence(self.judge, self.examples.all, self.anchor)
-        pick, tried = self._climbed(base, evidence.anchor)
-        preference = self._preference(base, evidence, pick)
+        with self.trace.phase("baselines"):
+            base = evaluation.baselines(self.judge, self.anchor, self.champion)
+            evidence = Evidence(self.judge, self.examples.all, self.anchor)
+        with self.trace.phase("training"):
+            pick, tried = self._climbed(base, evidence.anchor)
+        with self.trace.phase("folds"):
+            preference = self._preference(base, evidence, pick)
         self.progress("gate", 0.7, "judging")
-        figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
-        reasons = gate.reasons_to_refuse(figures, self.request.gate)
+        with self.trace.phase("judging"):
+            figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
+            self._compare(pick.weights)
+        checks = tuple(gate.checks(figures, self.request.gate))
+        reasons = tuple(gate.reasons_to_refuse(figures, self.request.gate))
         return Outcome(
-            pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, tuple(reasons)
+            pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, reasons, checks
         )
 
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
         model.write(folder, outcome.weights, self.config, self.request.model)
 
-    def _too_few(self) -> list[str]:
-        least, given = self.request.gate.min_judged, len(self.examples.all)
-        return [f"only {given} records: {least} are needed to judge"] if given < max(1, least) else []
+    def _compare(self, weights: Weights) -> None:
+        """Note what whoever spoke before says to people's prompts, and what `weights` say."""
+        before = self.champion or self.anchor
+        prompts = asked(self.frozen.records, self.examples.all)
+        self.trace.samples(self.champion is not None, before_and_after(self.judge, prompts, before, weights))
 
     def _climbed(self, base: Baselines, reference: Logps) -> tuple[Tried, list[Tried]]:
         recipe = self.request.recipe
@@ -170,7 +187,7 @@ class Night:
 
         def train(rate: float) -> Trained:
             rungs.append(rate)
-            return self.practice.train(self.examples.all, reference, recipe, rate, on_step, kept)
+            return self.practice.train(self.examples.all, reference, recipe, rate, on_step, kept, self.trace)
 
         def try_share(trained: Trained, share: float) -> Tried:
             weights = model.between(self.anchor, trained.weights, share)
@@ -220,9 +237,24 @@ class Night:
         return self.renderer.prompt(canary.prompt)
 
 
-def _finite(value: Any) -> Any:
+def told(records: PreferenceRecords) -> dict[str, Any]:
+    """What people said, counted: what is learned from by its source, and what was left out by its reason."""
+    sources = Counter(one.source for one in (*records.pairs, *records.ratings))
+    return {
+        "pairs": len(records.pairs),
+        "ratings": len(records.ratings),
+        "sources": dict(sources),
+        "good": sum(one.desirable for one in records.ratings),
+        "ties": records.ties,
+        "left_out": records.left_out,
+        "people": len({one.provenance.teacher for one in (*records.pairs, *records.ratings)}),
+    }
+
+
+def finite(value: Any) -> Any:
+    """`value` with null for numbers that JSON has no word for."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

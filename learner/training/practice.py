@@ -25,6 +25,7 @@ from learner.training.preferences import Logps, OnStep, Rung, Trained, reply_log
 from learner.training.recipe import Recipe
 from learner.training.replay import Kept
 from learner.training.reward import Features, Reward, Scale
+from learner.training.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +60,26 @@ class Practice:
         rate: float,
         on_step: OnStep,
         kept: Sequence[Kept] = (),
+        trace: Trace | None = None,
     ) -> Trained:
         """Train on `examples` and on what their reward orders; without a reward on `examples` alone, in one round.
 
         `reference` are the anchor's log-probabilities of the examples' replies. All steps of all rounds together
         are those that `recipe` wants.
         """
+        trace = trace or Trace()
         known = self.reward(examples)
+        trace.note("reward", known and {"penalty": known.penalty, "gain": known.gain, "error": known.error})
         rounds = recipe.rounds if known else 1
         part, weights, steps, losses = recipe.part(rounds), self.anchor, 0, 0.0
         for number in range(rounds):
             pairs = self._ordered(known, self._drawn(weights, number)) if known else []
             restore(self.model, self.anchor)
+            trace.round(rate, len(pairs))
             trained = preferences.train(
                 self.model, self.renderer.tokenizer, [*examples, *pairs],
                 [*reference, *reply_logps_of(self.model, pairs)], weights, part, Rung(rate, self.seed + number),
-                self.scratch, partial(_part_done, on_step, number, rounds), kept,
+                self.scratch, partial(_part_done, on_step, number, rounds), kept, trace,
             )  # fmt: skip
             weights, steps, losses = trained.weights, steps + trained.steps, losses + trained.loss / rounds
         return Trained(weights, rate, steps, losses)

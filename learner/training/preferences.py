@@ -28,6 +28,7 @@ from learner.training.model import Weights, restore, snapshot
 from learner.training.plan import KINDS
 from learner.training.recipe import Recipe
 from learner.training.replay import Kept, divergence
+from learner.training.trace import Trace
 
 Logps = Sequence[tuple[float, ...]]
 OnStep = Callable[[float], None]
@@ -88,8 +89,8 @@ class PreferenceTrainer(DPOTrainer):
     neither copies last night's LoRA as a reference nor runs one.
     """
 
-    def __init__(self, recipe: Recipe, **kwargs: Any) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, trace: Trace, **kwargs: Any) -> None:
+        self.recipe, self.trace = recipe, trace
         super().__init__(**kwargs)
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -105,6 +106,7 @@ class PreferenceTrainer(DPOTrainer):
         for group in inputs["replay"]:
             own = scored_logps(model, _packed(group))
             loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"])
+        self.trace.seen(loss.item(), record_margins(logps, reference, kind, self.recipe.beta))
         return loss
 
 
@@ -123,6 +125,13 @@ def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, d
         desirable = (kind == KINDS.index("good"))[:, None].expand_as(ratio)
         loss = loss + recipe.rating_weight * rating_loss(ratio[rated], desirable[rated], recipe.beta).mean()
     return loss
+
+
+@torch.no_grad()
+def record_margins(logps: Tensor, reference: Tensor, kind: Tensor, beta: float) -> list[float]:
+    """β·(log-ratio chosen − log-ratio rejected) of each pair that somebody chose; drawn pairs are nobody's."""
+    ratio = (logps - reference)[kind == KINDS.index("pair")]
+    return (beta * (ratio[:, 0] - ratio[:, 1])).tolist() if len(ratio) else []
 
 
 def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -153,10 +162,11 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 class StepReport(TrainerCallback):
     """Tells how far a training is, and stops nothing."""
 
-    def __init__(self, on_step: OnStep) -> None:
-        self.on_step = on_step
+    def __init__(self, on_step: OnStep, trace: Trace) -> None:
+        self.on_step, self.trace = on_step, trace
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trace.step()
         self.on_step(state.global_step / max(1, state.max_steps))
 
 
@@ -176,22 +186,25 @@ def train(
     scratch: str,
     on_step: OnStep,
     kept: Sequence[Kept] = (),
+    trace: Trace | None = None,
 ) -> Trained:
     """Train the LoRA from `start` at one learning rate and return its weights.
 
     `reference` holds the anchor's log-probability of each example's replies; `scratch` is where
     the trainer may write, though it saves nothing.
     """
+    trace = trace or Trace()
     steps = plan.batches(examples, recipe, rung.seed)
     replay = plan.replayed(len(kept), len(steps), recipe, rung.seed)
     trainer = PreferenceTrainer(
         recipe,
+        trace,
         model=model,
         args=_arguments(recipe, rung, scratch, str(model.device)),
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": [""] * len(steps), "examples": steps, "replay": replay}),
         data_collator=PreferenceCollator(examples, reference, kept),
-        callbacks=[StepReport(on_step)],
+        callbacks=[StepReport(on_step, trace)],
     )
     _undo_copies(model)
     restore(model, start)

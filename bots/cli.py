@@ -20,6 +20,7 @@ from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
 from bots import cli_learning as learning
+from bots import cli_report
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
 from bots.server import PortInUse
@@ -91,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     add(commands, "doctor", doctor, "look at all that a bot needs, and say what to do about what is wrong")
     learn_ = add(commands, "learn", learning.learn, "run a lesson now")
     learn_.add_argument("--mind", default="", help="whose lesson (default: the first bot's mind)")
+    report = add(commands, "report", cli_report.report, "what a night learned, tried and decided")
+    report.add_argument("number", nargs="?", type=int, help="which night, as 0012 (default: the newest)")
+    report.add_argument("--html", type=Path, metavar="FILE", help="write it as one HTML page")
+    report.add_argument("--json", action="store_true", help="one line of JSON")
     lora = commands.add_parser("lora", help="the versions that were learned").add_subparsers(required=True)
     add(lora, "list", learning.lora_list, "list all versions")
     add(lora, "show", learning.lora_show, "tell all about one version").add_argument("version")
@@ -112,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     stats.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
-    for command in (export, stats, *(child for child in lora.choices.values())):
+    for command in (report, export, stats, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
     return top
 

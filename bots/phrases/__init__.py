@@ -24,6 +24,8 @@ class Phrases:
 
 @cache
 def phrases(language: str) -> Phrases:
-    """Load `language`, one of LANGUAGES."""
-    text = files("bots.phrases").joinpath(f"{language}.toml").read_text("utf-8")
-    return Phrases(language, tomllib.loads(text))
+    """Load `language`, one of LANGUAGES: what is said in chats, and the words of a night's report."""
+    folder, sentences = files("bots.phrases"), dict[str, str]()
+    for name in (f"{language}.toml", f"report.{language}.toml"):
+        sentences |= tomllib.loads(folder.joinpath(name).read_text("utf-8"))
+    return Phrases(language, sentences)

@@ -1,0 +1,70 @@
+"""A report as plain text, for a terminal. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from learner.report.model import Report
+from learner.report.sections import Chart, Exchanged, Item, Line, Section, Table, sections, title
+from learner.report.wording import Say
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 40  # of a curve
+
+
+def render(report: Report, say: Say) -> str:
+    """The whole report."""
+    headline = title(report, say)
+    parts = ["\n".join(_section(section)) for section in sections(report, say)]
+    return "\n\n".join([f"{headline}\n{'=' * _width(headline)}", *parts]) + "\n"
+
+
+def curve(values: Sequence[float | None]) -> str:
+    """Values as a row of bars with the first and the last; a long one is thinned."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "—"
+    low, high = min(known), max(known)
+    shown = values if len(values) <= WIDTH else [values[i * (len(values) - 1) // (WIDTH - 1)] for i in range(WIDTH)]
+    span = (high - low) or 1.0
+    bars = "".join(" " if one is None else BARS[round((one - low) / span * (len(BARS) - 1))] for one in shown)
+    return f"{bars}  {known[0]:.3f} → {known[-1]:.3f}"
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield section.title
+    yield "-" * _width(section.title)
+    for item in section.items:
+        yield from _item(item)
+
+
+def _item(item: Item) -> Iterator[str]:
+    match item:
+        case Line(text):
+            yield _plain(text)
+        case Table():
+            yield from _table(item)
+        case Chart(name, values):
+            yield f"  {name}  {curve(values)}"
+        case Exchanged(prompt, replies):
+            yield f"» {_plain(prompt)}"
+            yield from (f"    {who}: {_plain(text)}" for who, text in replies)
+
+
+def _table(table: Table) -> Iterator[str]:
+    lines = [table.head, *table.rows] if table.head else list(table.rows)
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal `text` takes: a Chinese character has two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _plain(text: str) -> str:
+    """`text` without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ from bots.database import Database
 from bots.hearing import Hearing
 from bots.inbox import Inbox, Unheard
 from bots.limits import Limits
+from bots.morning import Morning
 from bots.nights import Nights
 from bots.outbox import Outbox
 from bots.page import PageBackend, night_state
@@ -72,10 +73,10 @@ class App:
         self.store = Store(settings.database_url)
         self.database = Database()
         self.engines = engines or {bot.mind: build_engine(settings) for bot in settings.bots}
-        self.nights = Nights(settings, self.store, self.database, self.engines, self.announce)
+        self.nights = Nights(settings, self.store, self.database, self.engines, self.announce, self._tell_of_night)
         self.versions = Versions(settings, self.store, self.database, self.nights)
         self.outbox = Outbox(self.store, self.database)
-        self.summaries = Summaries(settings, self.nights, self.engines, self.outbox.post)
+        self.summaries = Summaries(settings, self.nights, self.engines, self.outbox.post, self._are_told)
         self.inbox = Inbox(self.store, self.database, self.outbox.deliver, clock)
         self.claim_code = ClaimCode(new_code())
         self.adapters: dict[tuple[str, str], PlatformAdapter] = {}
@@ -84,6 +85,9 @@ class App:
             settings.data_dir / "platforms", phrases(settings.language),
             self._tell_owner, self._owners, self._own, self._announce_platform,
         )  # fmt: skip
+        self.morning = Morning(
+            settings, self.store, self.database, self.outbox, self.platforms.private_chats, self.nights.active, clock
+        )
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
         self._scheduler: AsyncIOScheduler | None = None
@@ -102,6 +106,8 @@ class App:
         await self.database(self.store.interrupt_unfinished)
         receivers = [receiver for bot in self.settings.bots for receiver in self._add_bot(bot)]
         await self._open_server()
+        for mind in self.engines:
+            await self.morning.catch_up(mind)
         resumed = await self.inbox.resume(), await self.outbox.resume()
         for bot, adapter in receivers:  # only now: what comes live stands behind what was stored
             kept = self.platforms.keep(bot.name, adapter, self._receive(bot, adapter))
@@ -307,6 +313,12 @@ class App:
         adapter = self.adapters.get((bot, "web"))
         if isinstance(adapter, Announcing):
             adapter.announce(event, values)
+
+    async def _tell_of_night(self, mind: str, number: int) -> None:
+        await self.morning.tell(mind, number)
+
+    async def _are_told(self, mind: str) -> Collection[Place]:
+        return await self.morning.places(mind)
 
     async def _activate(self, mind: str) -> None:
         try:

@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from learner.store.store import Store
 log = logging.getLogger(__name__)
 
 Announce = Callable[[str, dict[str, Any]], None]
+Tell = Callable[[str, int], Awaitable[None]]  # of a mind's night that ended
 PROGRESS_EVERY = 1.0  # seconds between stored progress rows
 
 
@@ -55,12 +56,14 @@ class Nights:
         database: Database,
         engines: Mapping[str, Engine],
         announce: Announce,
+        tell: Tell | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._database = database
         self._engines = engines
         self._announce = announce
+        self._tell = tell
         self._tasks: dict[str, asyncio.Task[NightResult]] = {}
         self._progress: dict[str, dict[str, Any]] = {}
 
@@ -151,6 +154,8 @@ class Nights:
                 "lora": self.active(mind),
             },
         )
+        if self._tell is not None and result.number is not None:
+            await self._tell(mind, result.number)
         return result
 
     async def _teach(self, mind: str) -> NightResult:

@@ -49,9 +49,9 @@ class Outbox:
         """Put the replies to `row` in their chat's line."""
         self.queue(await self._database(self._store.outbox, row.id))
 
-    async def post(self, mind: str, place: Place, text: str) -> None:
-        """Send `text` to a chat that did not ask for it just now."""
-        draft = draft_of(Reply(uuid.uuid4().hex, place.chat, text), place)
+    async def post(self, mind: str, place: Place, text: str, reply_id: str = "") -> None:
+        """Send `text` to a chat that did not ask for it just now; once, if it is posted again under its `reply_id`."""
+        draft = draft_of(Reply(reply_id or uuid.uuid4().hex, place.chat, text), place)
         await self._database(self._store.post, mind, [draft], time.time())
         self.queue([OutboxRow(draft, None, "pending", 0, ())])
 

@@ -156,15 +156,18 @@ class Platforms:
         else:
             text = self._phrases.say("login_needed", platform=platform, detail=health.detail)
             text = f"{text}\n{health.qr}\n\n{as_text(health.qr)}"
-        for place in await self._reachable(bot, platform):
-            await self._tell(place, text)
+        for place in await self.private_chats(bot):
+            if place.platform == "console" or (place.platform != platform and self._is_up(place)):
+                await self._tell(place, text)
 
-    async def _reachable(self, bot: str, but: str) -> list[Place]:
-        """Where the bot's owners can be written to in private, on adapters that are up."""
+    async def private_chats(self, bot: str) -> list[Place]:
+        """Where the bot's owners are written to in private, up or not; the page shows such things by itself."""
         found = [Place(bot, "console", "console")] if (bot, "console") in self._standing else []
         for owner in await self._owners(bot):
-            standing = self._standing.get((bot, owner.platform))
-            up = standing is not None and standing.health.state == "online"
-            if up and owner.platform not in (but, "console", "web"):
+            if (bot, owner.platform) in self._standing and owner.platform not in ("console", "web"):
                 found.append(Place(bot, owner.platform, owner.person))
         return found
+
+    def _is_up(self, place: Place) -> bool:
+        standing = self._standing.get((place.bot, place.platform))
+        return standing is not None and standing.health.state == "online"

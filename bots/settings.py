@@ -83,6 +83,7 @@ class LearnerSettings(Frozen):
     enabled: bool = True
     time: Clock = "03:30"
     min_records: int = Field(20, ge=1)
+    tell_owner: bool = True  # how a night ended, in the owner's private chat
     canaries: str = ""  # a JSONL file; empty: the ones that came with the model, if any
     threads: int = Field(0, ge=0)
     recipe: RecipeSettings = RecipeSettings()

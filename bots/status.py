@@ -6,7 +6,7 @@ Knows nothing of how nights or engines work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from bots.nights import NightResult, Nights
@@ -17,16 +17,20 @@ from learner.loras import BASE, listing
 from learner.store.rows import Place
 
 Tell = Callable[[str, Place, str], Awaitable[None]]
+Told = Callable[[str], Awaitable[Collection[Place]]]  # the chats that hear of a mind's nights anyway
 
 
 class Summaries:
     """Says how minds stand, and starts their nights for those who ask in words."""
 
-    def __init__(self, settings: Settings, nights: Nights, engines: Mapping[str, Engine], tell: Tell) -> None:
+    def __init__(
+        self, settings: Settings, nights: Nights, engines: Mapping[str, Engine], tell: Tell, told: Told
+    ) -> None:
         self._settings = settings
         self._nights = nights
         self._engines = engines
         self._tell = tell
+        self._told = told
         self._phrases = phrases(settings.language)
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -46,7 +50,8 @@ class Summaries:
 
     async def _tell_end(self, mind: str, place: Place, night: asyncio.Task[NightResult]) -> None:
         result = await asyncio.shield(night)
-        await self._tell(mind, place, self.sentence(result))
+        if result.number is None or place not in await self._told(mind):
+            await self._tell(mind, place, self.sentence(result))
 
     async def summary(self, mind: str) -> dict[str, object]:
         """The values of the status sentence."""

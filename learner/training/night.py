@@ -24,7 +24,7 @@ from learner import gate, loras
 from learner.engine.fingerprint import fingerprint
 from learner.frozen import Frozen
 from learner.gate import Check, GateFigures, PreferenceFigures
-from learner.records import PreferenceRecords
+from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model
 from learner.training.canaries import Canary
 from learner.training.crossfit import cross_fitted
@@ -239,15 +239,15 @@ class Night:
 
 def told(records: PreferenceRecords) -> dict[str, Any]:
     """What people said, counted: what is learned from by its source, and what was left out by its reason."""
-    sources = Counter(one.source for one in (*records.pairs, *records.ratings))
+    every: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
     return {
         "pairs": len(records.pairs),
         "ratings": len(records.ratings),
-        "sources": dict(sources),
+        "sources": dict(Counter(one.source for one in every)),
         "good": sum(one.desirable for one in records.ratings),
         "ties": records.ties,
         "left_out": records.left_out,
-        "people": len({one.provenance.teacher for one in (*records.pairs, *records.ratings)}),
+        "people": len({one.provenance.teacher for one in every}),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from learner.engine.base import ChatMessage
-from learner.records import PreferenceRecords
+from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training.evaluation import Judge
 from learner.training.examples import Example, Tokens
 from learner.training.model import Weights, restore
@@ -22,8 +22,8 @@ def asked(records: PreferenceRecords, examples: Sequence[Example]) -> dict[str, 
     """The newest different things that people asked, each with the tokens that it was learned with."""
     tokens = {example.exchange: example.prompt for example in examples}
     found: dict[str, Tokens] = {}
-    told = sorted((*records.pairs, *records.ratings), key=lambda record: -record.provenance.created_at)
-    for record in told:
+    told: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
+    for record in sorted(told, key=lambda record: -record.provenance.created_at):
         text = shortened(_last_words(record.prompt), PROMPT_CHARS)
         if text and len(found) < SAMPLES:
             found.setdefault(text, tokens[record.provenance.exchange])

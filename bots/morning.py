@@ -1,0 +1,106 @@
+"""Tells each bot's owners once, in plain words, how a night ended.
+
+Knows nothing of how nights run, nor of any platform.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+
+from bots.database import Database
+from bots.outbox import Outbox
+from bots.phrases import Phrases, phrases
+from bots.settings import Settings
+from learner.loras import BASE
+from learner.report.model import stood
+from learner.report.wording import reason_of
+from learner.store.rows import Place, RunRow
+from learner.store.store import Store
+
+FRESH = 24 * 3600.0  # after that long a night is no news
+NIGHT_ENDS, NIGHT_BEGINS = 12, 20  # o'clock: a lesson in between was asked for by day
+TOLD_STATES = ("published", "refused", "failed")
+
+Places = Callable[[str], Awaitable[Sequence[Place]]]  # a bot's owners' private chats
+
+
+class Morning:
+    """Tells of the nights of every mind. A night has one message for each chat, whose id is derived from both."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        database: Database,
+        outbox: Outbox,
+        places: Places,
+        active: Callable[[str], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._database = database
+        self._outbox = outbox
+        self._places = places
+        self._active = active
+        self._clock = clock
+
+    async def tell(self, mind: str, number: int) -> None:
+        """Tell of night `number`, unless its owners know already."""
+        run = await self._database(self._store.run, number)
+        if run is None or run.state not in TOLD_STATES:
+            return
+        words = sentence(run, self._active(mind), phrases(self._settings.language))
+        for place in await self.places(mind):
+            await self._outbox.post(mind, place, words, _message_id(number, place))
+
+    async def catch_up(self, mind: str) -> None:
+        """After a start: tell of the newest night, if it ended lately and nobody could be told then."""
+        runs = await self._database(self._store.runs, mind, 5)
+        ended = next((run for run in runs if run.finished_at is not None), None)
+        if ended is not None and self._clock() - (ended.finished_at or 0.0) < FRESH:
+            await self.tell(mind, ended.number)
+
+    async def places(self, mind: str) -> list[Place]:
+        """The chats that are told of the nights of `mind`; none when config.toml says so."""
+        if not self._settings.learner.tell_owner:
+            return []
+        bots = [bot.name for bot in self._settings.bots if bot.mind == mind]
+        return [place for bot in bots for place in await self._places(bot)]
+
+
+def _message_id(number: int, place: Place) -> str:
+    """The same whenever the night is told of there, and of the form that all replies' ids have."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, "\0".join((f"night {number}", place.bot, place.platform, place.chat))).hex
+
+
+def sentence(run: RunRow, speaks: str, words: Phrases) -> str:
+    """What an owner is told of a night that ended."""
+    say = words.say
+    hour = time.localtime(run.started_at).tm_hour
+    when = say("morning_by_day" if NIGHT_ENDS <= hour < NIGHT_BEGINS else "morning_last_night")
+    version = say("morning_base") if speaks == BASE else speaks
+    told = {"when": when, "number": f"{run.number:04d}", "version": version}
+    if run.state == "failed":
+        return say("morning_failed", **told)
+    records = run.verdict.get("records") or {}
+    learned = [_counted(words, name, records.get(name, 0)) for name in ("pairs", "ratings")]
+    told["learned"] = say("morning_and").join(learned)
+    if run.state == "published":
+        return say("morning_published", **{**told, "version": told["number"]})
+    return say("morning_refused", why=_why(run, words), **told)
+
+
+def _why(run: RunRow, words: Phrases) -> str:
+    """Every figure that did not hold, in plain words; what is no figure of the gate is only hinted at."""
+    failed = [one for one in stood(run.verdict) if not one.held]
+    reasons = [reason_of(one, words.say) for one in failed]
+    if len(run.verdict.get("reasons", ())) > len(failed) or not reasons:
+        reasons.append(words.say("morning_other", number=f"{run.number:04d}"))
+    return words.say("morning_and").join(reasons)
+
+
+def _counted(words: Phrases, name: str, count: int) -> str:
+    return words.say(f"morning_{name}_one" if count == 1 else f"morning_{name}", count=count)

@@ -7,9 +7,10 @@ from html import escape
 
 from learner.report.model import Report
 from learner.report.sections import Chart, Exchanged, Item, Line, Section, Table, sections, title
-from learner.report.wording import Say
+from learner.report.wording import Say, rounded
 
 WIDTH, HEIGHT, EDGE = 320, 110, 6
+LEFT, TOP = 48, 8  # where a curve begins: its highest and lowest value stand beside it
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5d6778; --paper: #f6f7f9; --card: #fff; --line: #dde1e8;
   --curve: #3b6fd4; --good: #1c7c4a; --bad: #b3261e; }
@@ -30,6 +31,7 @@ th, td { text-align: start; padding: .3rem .8rem .3rem 0; border-bottom: 1px sol
 th { color: var(--soft); font-weight: 500; font-size: .85rem; }
 tr:last-child td { border-bottom: 0; }
 td + td { font-variant-numeric: tabular-nums; }
+.good td:last-child, .bad td:last-child { white-space: nowrap; }
 .good td:last-child { color: var(--good); }
 .bad td:last-child { color: var(--bad); font-weight: 600; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .8rem;
@@ -40,7 +42,7 @@ svg { display: block; width: 100%; height: auto; }
 svg polyline { fill: none; stroke: var(--curve); stroke-width: 2; stroke-linejoin: round; }
 svg circle { fill: var(--curve); }
 svg line { stroke: var(--line); }
-svg text { fill: var(--soft); font-size: 10px; }
+svg text { fill: var(--soft); font-size: 10px; text-anchor: end; }
 article { padding: .6rem 0; border-top: 1px solid var(--line); }
 article:first-of-type { border-top: 0; padding-top: 0; }
 article h3 { font-size: 1rem; margin: 0 0 .3rem; }
@@ -117,7 +119,7 @@ def _chart(chart: Chart) -> str:
     """A curve; steps without a value are left out of it."""
     points = [(step, value) for step, value in enumerate(chart.values) if value is not None]
     drawn = _curve(points, len(chart.values)) if points else ""
-    said = f"{points[0][1]:.3f} → {points[-1][1]:.3f}" if points else "—"
+    said = f"{rounded(points[0][1], 3)} → {rounded(points[-1][1], 3)}" if points else "—"
     name = escape(chart.title)
     picture = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}: {said}">{drawn}</svg>'
     return f"<figure>{picture}<figcaption>{name}: {said}</figcaption></figure>"
@@ -128,14 +130,15 @@ def _curve(points: Sequence[tuple[int, float]], steps: int) -> str:
     across, up = max(1, steps - 1), (high - low) or 1.0
 
     def place(step: int, value: float) -> tuple[float, float]:
-        x = EDGE + step / across * (WIDTH - 2 * EDGE)
-        return x, HEIGHT - EDGE - (value - low) / up * (HEIGHT - 2 * EDGE - 12)
+        x = LEFT + step / across * (WIDTH - LEFT - EDGE)
+        return x, HEIGHT - EDGE - (value - low) / up * (HEIGHT - EDGE - TOP)
 
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
     x, y = place(*points[-1])
-    bottom = HEIGHT - EDGE + 3
+    bottom, beside = HEIGHT - EDGE + 3, LEFT - EDGE
     return (
-        f'<line x1="{EDGE}" y1="{bottom}" x2="{WIDTH - EDGE}" y2="{bottom}"/>'
-        f'<text x="{EDGE}" y="10">{high:.3f}</text><text x="{EDGE}" y="{HEIGHT - EDGE - 2}">{low:.3f}</text>'
+        f'<line x1="{LEFT}" y1="{bottom}" x2="{WIDTH - EDGE}" y2="{bottom}"/>'
+        f'<text x="{beside}" y="{TOP + 4}">{rounded(high, 3)}</text>'
+        f'<text x="{beside}" y="{HEIGHT - EDGE}">{rounded(low, 3)}</text>'
         f'<polyline points="{line}"/><circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     )

@@ -130,12 +130,11 @@ def _counts(verdict: Row, trace: Row) -> dict[str, int]:
     if learned is None:
         return {name: known[name] for name in ("pairs", "ratings") if name in known}
     sources = learned["sources"]
-    counts = {name: sources.get(name, 0) for name in ("choice", "correction", "retry")}
-    counts |= {"rating": sources.get("rating", 0), "both_bad": sources.get("both_bad", 0)}
-    others = {name: count for name, count in sources.items() if name not in counts}
+    pairs = {"pairs": learned["pairs"], **{name: sources.get(name, 0) for name in ("choice", "correction", "retry")}}
+    rated = {"ratings": learned["ratings"], **{name: sources.get(name, 0) for name in ("rating", "both_bad")}}
+    others = {name: count for name, count in sources.items() if name not in pairs | rated}
     cut = {name: known[name] for name in ("cut_prompts", "cut_replies") if known.get(name)}
-    total = {"pairs": learned["pairs"], "ratings": learned["ratings"]}
-    return {**total, **counts, **others, "ties": learned["ties"], "people": learned["people"], **cut}
+    return {**pairs, **rated, **others, "ties": learned["ties"], "people": learned["people"], **cut}
 
 
 def _curves(row: Row) -> Curves:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from learner.report.model import Report
 from learner.report.sections import Chart, Exchanged, Item, Line, Section, Table, sections, title
-from learner.report.wording import Say
+from learner.report.wording import Say, rounded
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # of a curve
@@ -29,7 +29,7 @@ def curve(values: Sequence[float | None]) -> str:
     shown = values if len(values) <= WIDTH else [values[i * (len(values) - 1) // (WIDTH - 1)] for i in range(WIDTH)]
     span = (high - low) or 1.0
     bars = "".join(" " if one is None else BARS[round((one - low) / span * (len(BARS) - 1))] for one in shown)
-    return f"{bars}  {known[0]:.3f} → {known[-1]:.3f}"
+    return f"{bars}  {rounded(known[0], 3)} → {rounded(known[-1], 3)}"
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -31,12 +31,18 @@ def figure(kind: str, value: float | None) -> str:
     """A figure of the gate as it is read: a share in percent, a count whole."""
     if value is None:
         return "—"
-    return f"{value:.1%}" if kind in SHARES else f"{value:.{DIGITS.get(kind, 3)}f}"
+    return f"{rounded(100 * value, 1)}%" if kind in SHARES else rounded(value, DIGITS.get(kind, 3))
+
+
+def rounded(value: float, digits: int) -> str:
+    """`value` with so many digits; what rounds to nothing has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def bounds(one: Stood, say: Say) -> str:
     """Between what a figure must stay."""
-    low, high = figure(one.kind, one.low), figure(one.kind, one.high)
+    least = max(0.0, one.low) if one.low is not None and one.kind in SHARES else one.low
+    low, high = figure(one.kind, least), figure(one.kind, one.high)
     if one.low is not None and one.high is not None:
         return f"{low} – {high}"
     if one.low is not None:

@@ -109,6 +109,11 @@ def test_a_night_publishes_and_tells_how_far_it_is(tiny: Path, tmp_path: Path) -
     ]  # fmt: skip
     written = (folder / "log.txt").read_text("utf-8") + done.stderr + done.stdout
     assert SECRET not in written
+    recorded = json.loads((folder / "report.json").read_text("utf-8"))
+    assert set(recorded["seconds"]) == {"load", "baselines", "training", "folds", "judging"}
+    assert recorded["rounds"]
+    assert len(recorded["samples"]["rows"]) == 10
+    assert [check for check in verdict["checks"] if not check["held"]] == []
     assert not (folder / "scratch").exists()
 
 
@@ -129,6 +134,9 @@ def test_a_model_that_is_not_there_fails_with_a_reason(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nowhere" in done.stderr.strip().splitlines()[-1]
     assert not (folder / "verdict.json").exists()
+    recorded = json.loads((folder / "report.json").read_text("utf-8"))
+    assert list(recorded["seconds"]) == ["load"]
+    assert recorded["learned"]["pairs"] == 30
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

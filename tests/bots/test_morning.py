@@ -17,6 +17,7 @@ from bots.morning import sentence
 from bots.phrases import LANGUAGES, phrases
 from learner.gate import Check, CheckKind
 from learner.store.rows import RunRow, RunState
+from tests.bots.test_nights import lesson_process, teach
 
 Running = Callable[..., AbstractAsyncContextManager[Any]]
 AT_NIGHT = datetime(2026, 3, 4, 3, 30).timestamp()
@@ -149,3 +150,18 @@ async def test_what_is_no_news_or_not_wanted_is_not_told(
     async with running(data_dir=data, learner={"enabled": False, **learner}) as app:
         await settled(app)
         assert of_the_night(app.adapters["tester", "memory"]) == []
+
+
+async def test_an_owner_who_asked_for_the_lesson_in_private_is_told_once(running: Running) -> None:
+    async with running(learner={"enabled": False, "min_records": 3}, ask_rate=1.0) as app:
+        platform = await owned(app)
+        await teach(app)
+        await platform.say("p", "p", "/learn")
+        (await lesson_process()).kill()
+        assert (await app.nights.start("default")).state == "failed"
+        await settled(app)
+        await asyncio.sleep(0.2)  # for a second message, which there must not be
+        await settled(app)
+        told = [reply.text for reply in platform.sent if reply.chat == "p"]
+        assert "Off to night school" in told[-2]
+        assert "the lesson was cut short" in told[-1]

@@ -37,8 +37,8 @@ def before_and_after(judge: Judge, prompts: dict[str, Tokens], before: Weights, 
 
 
 def shortened(text: str, most: int) -> str:
-    """`text` on one line, cut where it is longer than `most` characters."""
-    line = " ".join(text.split())
+    """`text` on one line, cut where it is longer than `most` characters, without what no file can hold."""
+    line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

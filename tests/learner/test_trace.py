@@ -64,6 +64,10 @@ def test_long_prompts_are_shortened() -> None:
     assert len(shortened("x" * 500, PROMPT_CHARS)) == PROMPT_CHARS
 
 
+def test_words_that_are_no_valid_unicode_can_be_written() -> None:
+    assert shortened("a\ud800b", PROMPT_CHARS).encode() == b"a?b"
+
+
 def test_a_night_records_itself(tmp_path: Path) -> None:
     folder, kept = tiny_model(tmp_path), list[dict[str, Any]]()
     request = NightRequest(7, "default", str(folder), "x", recipe=QUICK, gate=GATE, device="cpu", threads=1, nice=0)

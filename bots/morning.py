@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from bots.database import Database
 from bots.outbox import Outbox
@@ -95,11 +96,16 @@ def sentence(run: RunRow, speaks: str, words: Phrases) -> str:
 
 def _why(run: RunRow, words: Phrases) -> str:
     """Every figure that did not hold, in plain words; what is no figure of the gate is only hinted at."""
-    failed = [one for one in stood(run.verdict) if not one.held]
-    reasons = [reason_of(one, words.say) for one in failed]
-    if len(run.verdict.get("reasons", ())) > len(failed) or not reasons:
-        reasons.append(words.say("morning_other", number=f"{run.number:04d}"))
-    return words.say("morning_and").join(reasons)
+    plain, others = reasons_in_words(run.verdict, words)
+    if others or not plain:
+        plain.append(words.say("morning_other", number=f"{run.number:04d}"))
+    return words.say("morning_and").join(plain)
+
+
+def reasons_in_words(verdict: Mapping[str, Any], words: Phrases) -> tuple[list[str], list[str]]:
+    """Why a night was refused: the gate's figures in plain words, and what is no figure of the gate as it is."""
+    plain = [reason_of(one, words.say) for one in stood(verdict) if not one.held]
+    return plain, list(verdict.get("reasons", ()))[len(plain) :]
 
 
 def _counted(words: Phrases, name: str, count: int) -> str:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
+from bots.morning import reasons_in_words
 from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
@@ -84,7 +85,7 @@ class Summaries:
         records = result.verdict.get("records", {})
         pairs, ratings = records.get("pairs", 0), records.get("ratings", 0)
         stays = self._nights.active(result.mind)
-        reasons = "; ".join(result.reasons)
+        reasons = "; ".join(self._reasons(result))
         match result.state:
             case "published":
                 return say("night_published", pairs=pairs, ratings=ratings, version=result.version)
@@ -94,3 +95,7 @@ class Summaries:
                 return say("night_few", have=result.have, need=self._settings.learner.min_records)
             case _:
                 return say("night_failed", version=stays, reason=reasons)
+
+    def _reasons(self, result: NightResult) -> list[str]:
+        plain, others = reasons_in_words({**result.verdict, "reasons": result.reasons}, self._phrases)
+        return plain + others

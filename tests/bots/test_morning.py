@@ -89,6 +89,16 @@ def test_every_figure_that_can_refuse_has_words(language: str, kind: CheckKind) 
     assert "{" not in told
 
 
+async def test_the_page_gives_the_same_reasons_in_plain_words(running: Running) -> None:
+    async with running(language="zh") as app:
+        run = a_run("refused", FELL, HELD)
+        run.verdict["reasons"].append("something else")
+        await app.database(app.store.add_run, run)
+        told = await app.summaries.last_verdict("default")
+        assert "内容检查比原始模型低 8 分; something else" in told
+        assert FELL.fault not in told
+
+
 async def owned(app: Any) -> Any:
     """The memory platform, whose person p owns the bot."""
     platform = app.adapters["tester", "memory"]

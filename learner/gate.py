@@ -15,7 +15,8 @@ from learner.training.canaries import CanaryFigures
 
 LN2 = math.log(2)
 CheckKind = Literal[
-    "canary_anchor", "canary_champion", "own_anchor", "own_champion", "sampled_language", "sampled_ended", "sampled_unrepeated",
+    "canary_anchor", "canary_champion", "own_anchor", "own_champion",
+    "sampled_language", "sampled_ended", "sampled_unrepeated",
     "records", "gain", "champion", "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 

@@ -15,7 +15,8 @@ from learner.training.canaries import CanaryFigures
 
 LN2 = math.log(2)
 CheckKind = Literal[
-    "canary_anchor", "canary_champion", "canary_own", "sampled_language", "sampled_ended", "sampled_unrepeated",
+    "canary_anchor", "canary_champion", "own_anchor", "own_champion",
+    "sampled_language", "sampled_ended", "sampled_unrepeated",
     "records", "gain", "champion", "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 
@@ -173,26 +174,24 @@ def length_figures(candidate: Sequence[int], anchor: Sequence[int], chosen: Sequ
 def _canary_checks(
     candidate: CanaryFigures, anchor: CanaryFigures, champion: CanaryFigures | None, drop: float
 ) -> list[Check]:
-    found = [_canary_check("canary_anchor", "anchor", candidate, anchor, drop)]
+    found = _canary_checks_against("canary_anchor", "own_anchor", "anchor", candidate, anchor, drop)
     if champion is not None:
-        found.append(_canary_check("canary_champion", "champion", candidate, champion, drop))
-    for name, other in (("anchor", anchor), ("champion", champion)):
-        if other is not None and other.own:
-            found.append(_own_check(name, candidate, other))
+        found += _canary_checks_against("canary_champion", "own_champion", "champion", candidate, champion, drop)
     return found
 
 
-def _canary_check(kind: CheckKind, name: str, candidate: CanaryFigures, other: CanaryFigures, drop: float) -> Check:
-    lost = other.right - candidate.right
+def _canary_checks_against(
+    kind: CheckKind, own_kind: CheckKind, name: str, candidate: CanaryFigures, other: CanaryFigures, drop: float
+) -> list[Check]:
+    """All canaries together, and the owner's one by one, where there are some."""
+    lost, least = other.right - candidate.right, other.right - drop
     fault = f"canaries fell by {100 * lost:.1f} points against the {name} (at most {100 * drop:.1f})"
-    return Check(kind, candidate.right, lost <= drop + 1e-9, fault, low=other.right - drop, reference=other.right)
-
-
-def _own_check(name: str, candidate: CanaryFigures, other: CanaryFigures) -> Check:
-    """Whether each of the owner's canaries that `other` answers rightly is still answered rightly."""
-    lost = sum(theirs and not mine for theirs, mine in zip(other.own, candidate.own, strict=False))
-    fault = f"{lost} of the owner's canaries that the {name} answers rightly would be lost"
-    return Check("canary_own", lost, not lost, fault, high=0, reference=sum(other.own))
+    found = [Check(kind, candidate.right, lost <= drop + 1e-9, fault, low=least, reference=other.right)]
+    if other.own:
+        own = sum(theirs and not mine for theirs, mine in zip(other.own, candidate.own, strict=False))
+        fault = f"{own} of the owner's canaries that the {name} answers rightly would be lost"
+        found.append(Check(own_kind, own, not own, fault, high=0))
+    return found
 
 
 def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from learner.report.model import Stood
 
 SHARES = ("canary_anchor", "canary_champion", "sampled_language", "sampled_ended", "sampled_unrepeated")
-DIGITS = {"records": 0, "canary_own": 0, "length": 1, "length_chosen": 1, "kl": 2}
+DIGITS = {"records": 0, "own_anchor": 0, "own_champion": 0, "length": 1, "length_chosen": 1, "kl": 2}
 
 
 class Say(Protocol):

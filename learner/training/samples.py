@@ -24,9 +24,9 @@ def asked(records: PreferenceRecords, examples: Sequence[Example]) -> dict[str, 
     found: dict[str, Tokens] = {}
     told: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
     for record in sorted(told, key=lambda record: -record.provenance.created_at):
-        text = shortened(_last_words(record.prompt), PROMPT_CHARS)
-        if text and len(found) < SAMPLES:
-            found.setdefault(text, tokens[record.provenance.exchange])
+        text, prompt = shortened(_last_words(record.prompt), PROMPT_CHARS), tokens.get(record.provenance.exchange)
+        if text and prompt and len(found) < SAMPLES:
+            found.setdefault(text, prompt)
     return found
 
 

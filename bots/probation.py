@@ -10,6 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from bots.settings import Settings
 from learner import challengers, loras
 from learner.challengers import Challenger
 from learner.duels import DuelRules, Score, decide, score
-from learner.engine.base import Engine, EngineError
+from learner.engine.base import Engine, EngineError, LoraMismatch
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -193,14 +194,15 @@ class Probation:
     # Steps ------------------------------------------------------------------------------------
 
     async def _promote(self, mind: str, found: Challenger) -> None:
-        """The pointer first: a crash after it leaves a challenger that speaks, which `standing` knows is decided."""
-        loras.set_active(self._loras_dir, mind, found.version)
+        """One that loads. The pointer first: a crash after it leaves a challenger that speaks, and so is decided."""
         try:
-            await self._activate(mind)
-        except EngineError as error:
-            loras.set_active(self._loras_dir, mind, found.champion)
+            await self._hold(mind, found.version)
+        except LoraMismatch as error:
             return await self._retire(mind, found, str(error))
-        await self._let_go(mind)
+        if self.challenger(mind) == found:
+            loras.set_active(self._loras_dir, mind, found.version)
+            await self._activate(mind)
+            await self._let_go(mind)
 
     async def _retire(self, mind: str, found: Challenger, reason: str) -> None:
         """The card first: a crash after it leaves a challenger that may not speak."""
@@ -212,7 +214,8 @@ class Probation:
         challengers.withdraw(self._loras_dir, mind)
         held = self._held.pop(mind, None)
         if held is not None:
-            await self._engines[mind].release_lora(held)
+            with suppress(EngineError):  # a dead engine holds nothing
+                await self._engines[mind].release_lora(held)
 
     async def _hold(self, mind: str, version: str) -> None:
         engine = self._engines.get(mind)

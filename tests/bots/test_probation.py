@@ -17,7 +17,7 @@ from bots import lesson
 from bots.cli import main
 from bots.standalone import Standalone
 from learner import challengers, loras
-from learner.engine.base import CandidateSpec, ChatMessage
+from learner.engine.base import CandidateSpec, ChatMessage, EngineClosed
 from learner.engine.scripted import ScriptedEngine
 from learner.loras import BASE, Shape
 from learner.store.rows import RunRow
@@ -112,6 +112,21 @@ async def test_wins_promote_and_the_engine_follows(running: Running, tmp_path: P
         exchange = await offered(app, 1)
         assert [one.lora for one in exchange.candidates] == ["0002", "0002"]
     assert challengers.standing(folder, MIND) is None
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        assert app.engines[MIND].status().active_lora == "0002"
+
+
+async def test_an_engine_that_dies_while_it_promotes_retires_nothing(running: Running, tmp_path: Path) -> None:
+    folder = two_versions(tmp_path)
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        await duel(app, 9, "0002")
+
+        async def dead(_folder: Path | None) -> str | None:
+            raise EngineClosed("the engine's thread died")
+
+        app.engines[MIND].swap_lora = dead
+        await duel(app, 1, "0002")
+    assert loras.show(folder, "0002").retired is None
     async with running(engine(), tmp_path, **OFFERS) as app:
         assert app.engines[MIND].status().active_lora == "0002"
 

@@ -86,6 +86,20 @@ async def test_an_offer_is_a_duel_whose_sides_are_a_stored_coin(running: Running
         assert [one.text.split()[0] for one in exchange.candidates] == [one.lora for one in exchange.candidates]
 
 
+async def test_the_chat_does_not_tell_whose_is_whose_before_the_choice(running: Running, tmp_path: Path) -> None:
+    two_versions(tmp_path)
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        for number in range(4):
+            exchange = await offered(app, number)
+            line = (await app.database(app.store.chat_log, exchange.place, 1))[-1]
+            assert (line.exchange, line.lora) == (exchange.id, None)
+            await say(app, "2")
+            line = next(
+                one for one in await app.database(app.store.chat_log, exchange.place, 3) if one.exchange == exchange.id
+            )
+            assert line.lora == exchange.candidates[1].lora
+
+
 async def test_a_single_reply_is_the_champions(running: Running, tmp_path: Path) -> None:
     two_versions(tmp_path)
     async with running(engine(), tmp_path, learner=ON, ask_rate=0.0) as app:

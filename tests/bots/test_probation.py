@@ -298,6 +298,46 @@ async def test_killed_between_two_steps(running: Running, tmp_path: Path, step: 
     assert not (folder / "challenger" / MIND).exists()
 
 
+class Killed(Exception):
+    """What ends the bot in the middle of a decision."""
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("winner", ["0002", "0001"])
+async def test_killed_before_each_step_of_a_decision(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, winner: str, step: int
+) -> None:
+    """Whatever was done by then, the next start comes to the same end, and the loser never speaks alone."""
+    folder = two_versions(tmp_path)
+    done: list[str] = []
+
+    def dying(name: str, does: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: Any) -> None:
+            done.append(name)
+            if len(done) >= step:
+                raise Killed
+            does(*arguments)
+
+        return run
+
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        app.nights.probation.review = lambda _mind: None
+        await duel(app, 10, winner)
+        with monkeypatch.context() as patched:
+            patched.setattr(loras, "write_whole", dying("write", loras.write_whole))
+            patched.setattr(challengers, "withdraw", dying("withdraw", challengers.withdraw))
+            with pytest.raises(Killed):
+                await app.nights.probation.settle(MIND)
+            assert done == ["write", "withdraw"][:step]
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        assert app.engines[MIND].status().active_lora == winner
+        assert {one.lora for one in (await offered(app, 1)).candidates} == {winner}
+        assert len(await app.database(app.store.offers_with, MIND, "0002")) == 10
+    assert (loras.show(folder, "0002").retired is None) == (winner == "0002")
+    assert loras.show(folder, "0001").retired is None
+    assert not (folder / "challenger" / MIND).exists()
+
+
 async def test_killed_after_the_deciding_choice_was_stored(running: Running, tmp_path: Path) -> None:
     folder = two_versions(tmp_path)
     async with running(engine(), tmp_path, **OFFERS) as app:

@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -48,7 +48,7 @@ from bots.talk import BotProfile, Talk
 from bots.verdicts import Verdicts
 from bots.versions import Versions
 from learner.engine.base import Engine, EngineError, Sampling
-from learner.store.rows import Known, Place
+from learner.store.rows import InboxRow, Known, Place
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,8 @@ class App:
         access = self._access(bot)
         offers, limits = settings.offers, settings.limits
         rules = OfferRules(settings.ask_rate_of(bot), offers.max_per_hour, offers.expire_minutes * 60)
-        arena = Arena(rules, self.store, self.database, self._rng)
+        probation = self.nights.probation
+        arena = Arena(rules, self.store, self.database, self._rng, lambda: probation.ready(bot.mind))
         profile = self._profile(bot)
         profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
         commands = Commands(
@@ -184,13 +185,22 @@ class App:
         )  # fmt: skip
         adapters = [self._adapter(name, bot) for name in bot.adapters]
         waits = {one.name: bot.merge_seconds for one in adapters if not one.capabilities.whole_messages}
-        self.inbox.serve(bot.name, router.handle, waits)
+        self.inbox.serve(bot.name, self._reviewed(bot.mind, router), waits)
         for adapter in adapters:
             self.adapters[bot.name, adapter.name] = adapter
             talk.serve(adapter)
             self.outbox.serve(bot.name, adapter)
             self.platforms.add(bot.name, adapter)
         return [(bot, adapter) for adapter in adapters]
+
+    def _reviewed(self, mind: str, router: Router) -> Callable[[InboxRow], Awaitable[None]]:
+        """What arrives is answered, and then, if it was feedback, may decide about a challenger."""
+
+        async def handle(row: InboxRow) -> None:
+            await router.handle(row)
+            self.nights.probation.review(mind)
+
+        return handle
 
     def _access(self, bot: BotSettings) -> Access:
         rules = AccessRules(bot.talkers, frozenset(bot.allow), frozenset(bot.groups.allow), bot.teachers)

@@ -7,6 +7,7 @@ things the next day. A word counts only for what its writer could have seen when
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bots.database import Database
@@ -36,8 +37,17 @@ class Expired:
 class Arena:
     """Decides about offers for one bot."""
 
-    def __init__(self, rules: OfferRules, store: Store, database: Database, rng: random.Random) -> None:
+    def __init__(
+        self,
+        rules: OfferRules,
+        store: Store,
+        database: Database,
+        rng: random.Random,
+        challenger: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`challenger` names the version that is to duel with the one that speaks, None for no duels."""
         self.rules = rules
+        self._challenger = challenger
         self._store = store
         self._database = database
         self._rng = rng
@@ -47,6 +57,14 @@ class Arena:
         if self._rng.random() >= self.rules.ask_rate:
             return False
         return await self._database(self._store.offers_since, place, now - HOUR) < self.rules.max_per_hour
+
+    def speakers(self, two: bool) -> tuple[str, ...]:
+        """Whose candidates are shown, in order: of champion and challenger a fair coin says who comes first."""
+        challenger = self._challenger() if two else None
+        if challenger is None:
+            return ("active",) * (2 if two else 1)
+        pair = ("active", challenger)
+        return pair if self._rng.random() < 0.5 else pair[::-1]
 
     async def pending(self, place: Place, person: str, arrived: float) -> ExchangeView | None:
         """The open offer that `person` could see in `place` when their word arrived."""

@@ -168,6 +168,8 @@ def status(settings: Settings, arguments: Arguments) -> int:
 def _status_lines(told: dict[str, Any]) -> Iterator[str]:
     for mind in told["minds"]:
         yield f"mind {mind['mind']}: {mind['model']}, LoRA {mind['lora']}, {mind['records']} records to learn from"
+        if mind["challenger"]:
+            yield f"  challenger: {mind['challenger']}"
     for one in told["platforms"]:
         yield f"{one['bot']}: {one['adapter']}: {one['state']} {one['detail']}".rstrip()
         if one["qr"]:

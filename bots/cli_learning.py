@@ -47,6 +47,9 @@ def learn(settings: Settings, arguments: Arguments) -> int:
     with reach(settings) as call:
         begun = call("learn", mind=arguments.mind)
         if begun["state"] == "skipped":
+            if "undecided" in begun:
+                print(f"no lesson until its duels are decided: {begun['undecided']}")
+                return 0
             print(f"no lesson: {begun['have']} records can be used, and {begun['need']} are needed")
             return 0
         while (state := call("progress", mind=arguments.mind))["running"]:
@@ -71,7 +74,8 @@ def _tell(state: dict[str, Any]) -> int:
     last = state["last"] or {"state": "failed", "number": None, "verdict": {}}
     reasons = "; ".join(last["verdict"].get("reasons", ()))
     number = f" {last['number']:04d}" if last["number"] else ""
-    print(f"lesson{number}: {last['state']}{': ' + reasons if reasons else ''}; {state['active']} speaks")
+    challenge = f"; it duels with {last['verdict']['challenges']}" if "challenges" in last["verdict"] else ""
+    print(f"lesson{number}: {last['state']}{': ' + reasons if reasons else ''}{challenge}; {state['active']} speaks")
     return 1 if last["state"] == "failed" else 0
 
 
@@ -79,16 +83,34 @@ def _tell(state: dict[str, Any]) -> int:
 
 
 def lora_list(settings: Settings, arguments: Arguments) -> None:
-    """A line for each version; the active one has a star."""
+    """A line for each version; the active one has a star, the challenger its duels."""
     from learner import loras
 
     mind = arguments.mind or settings.bots[0].mind
-    active = loras.active(settings.loras_dir, mind)
+    active, undecided = loras.active(settings.loras_dir, mind), _undecided(settings, mind)
     print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}")
     for version in loras.listing(settings.loras_dir, mind):
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""
         print(f"{'*' if version.version == active else ' '} {version.version}  {taught}{retired}")
+    if undecided:
+        print(undecided)
+
+
+def _undecided(settings: Settings, mind: str) -> str:
+    """How the duels of the challenger stand; empty when there is none."""
+    from bots.probation import rules_of, standing_of
+    from learner import challengers
+    from learner.store.store import Store
+
+    challenger = challengers.standing(settings.loras_dir, mind)
+    if challenger is None or settings.learner.probation == "off":
+        return ""
+    store = Store(settings.database_url)
+    try:
+        return str(standing_of(store, mind, challenger, rules_of(settings)))
+    finally:
+        store.close()
 
 
 def lora_show(settings: Settings, arguments: Arguments) -> None:

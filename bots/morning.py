@@ -89,6 +89,8 @@ def sentence(run: RunRow, speaks: str, words: Phrases) -> str:
     records = run.verdict.get("records") or {}
     learned = [_counted(words, name, records.get(name, 0)) for name in ("pairs", "ratings")]
     told["learned"] = say("morning_and").join(learned)
+    if "challenges" in run.verdict:
+        return say("morning_challenges", **{**told, "version": told["number"], "champion": run.verdict["challenges"]})
     if run.state == "published":
         return say("morning_published", **{**told, "version": told["number"]})
     return say("morning_refused", why=_why(run, words), **told)

@@ -19,6 +19,7 @@ from typing import Any
 
 from bots import lesson
 from bots.database import Database
+from bots.probation import Probation
 from bots.settings import Settings
 from learner import frozen, loras
 from learner.engine.base import Engine, EngineError
@@ -66,6 +67,7 @@ class Nights:
         self._tell = tell
         self._tasks: dict[str, asyncio.Task[NightResult]] = {}
         self._progress: dict[str, dict[str, Any]] = {}
+        self.probation = Probation(settings, store, database, engines, self.activate, announce)
 
     # What others ask for ----------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class Nights:
             for run in await self._database(self._store.runs, mind, 20):
                 if run.state == "running":
                     await self._conclude(mind, run.number, None, have=0)
+            await self.probation.resume(mind)
 
     async def close(self) -> None:
         """Stop running nights; their frozen folders stay."""
@@ -130,6 +133,7 @@ class Nights:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.probation.close()
 
     # One night --------------------------------------------------------------------------------
 
@@ -164,6 +168,9 @@ class Nights:
         have = len(records.pairs) + len(records.ratings)
         if have < self._settings.learner.min_records:
             return NightResult(mind, "skipped", have)
+        undecided = await self.probation.undecided(mind)
+        if undecided is not None:
+            return NightResult(mind, "skipped", have, reasons=(str(undecided),), verdict=undecided.values())
         newest = loras.next_number(self._settings.loras_dir) - 1
         number = await self._database(self._store.next_number, newest)
         folder = self._settings.runs_dir / f"{number:04d}"
@@ -206,7 +213,7 @@ class Nights:
         return code, lines[-1] if lines else ""
 
     async def _conclude(self, mind: str, number: int, code: int | None, have: int, complaint: str = "") -> NightResult:
-        """Store how night `number` ended; a published LoRA becomes active. `code` None: after a crash."""
+        """Store how night `number` ended; a published LoRA speaks or challenges. `code` None: after a crash."""
         verdict = lesson.read_verdict(self._settings.runs_dir / f"{number:04d}")
         version = f"{number:04d}"
         if code not in (0, None) or verdict is None:
@@ -215,14 +222,24 @@ class Nights:
         if verdict["outcome"] != "published":
             reasons = tuple(verdict.get("reasons", ()))
             return await self._store_end(mind, number, "refused", have, None, reasons, verdict)
+        try:
+            if self.probation.enabled:
+                verdict = {**verdict, "challenges": (await self.probation.begin(mind, version)).champion}
+            else:
+                await self._let_speak(mind, version)
+        except (loras.LoraError, EngineError) as error:
+            return await self._store_end(mind, number, "refused", have, None, (str(error),), verdict)
+        return await self._store_end(mind, number, "published", have, version, (), verdict)
+
+    async def _let_speak(self, mind: str, version: str) -> None:
+        """Move the pointer and let the engine follow; where it can't, move it back and raise."""
         before = self.active(mind)
         try:
             loras.set_active(self._settings.loras_dir, mind, version)
             await self.activate(mind)
-        except (loras.LoraError, EngineError) as error:
+        except (loras.LoraError, EngineError):
             loras.set_active(self._settings.loras_dir, mind, before)
-            return await self._store_end(mind, number, "refused", have, None, (str(error),), verdict)
-        return await self._store_end(mind, number, "published", have, version, (), verdict)
+            raise
 
     async def _store_end(
         self,

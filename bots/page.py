@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus, PlatformLine
@@ -63,7 +64,7 @@ class PageBackend:
             min_records=self._settings.learner.min_records,
             night=night_state(self._nights.progress(mind)),
             verdict=await self._summaries.last_verdict(mind),
-            loras=self._lora_lines(),
+            loras=self._lora_lines(str(summary["challenger"])),
             platforms=tuple(self._platform_lines()),
         )
 
@@ -90,9 +91,12 @@ class PageBackend:
                     str(one["adapter"]), str(one["state"]), str(one["detail"]), code, bool(one["wants_code"])
                 )
 
-    def _lora_lines(self) -> tuple[LoraLine, ...]:
-        active = self._nights.active(self._bot.mind)
-        return tuple(_lora_line(one, active) for one in loras.listing(self._settings.loras_dir, self._bot.mind))
+    def _lora_lines(self, duels: str) -> tuple[LoraLine, ...]:
+        mind = self._bot.mind
+        challenger = self._nights.probation.challenger(mind)
+        rival = challenger.version if challenger is not None else None
+        lines = (_lora_line(one, self._nights.active(mind)) for one in loras.listing(self._settings.loras_dir, mind))
+        return tuple(replace(one, state="challenger", detail=duels) if one.version == rival else one for one in lines)
 
 
 def night_state(progress: dict[str, Any] | None) -> NightState | None:

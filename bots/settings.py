@@ -77,6 +77,16 @@ class RecipeSettings(Frozen):
     batch_size: int | None = Field(None, ge=1)
 
 
+class DuelSettings(Frozen):
+    """When the duels of champion and challenger decide; see learner/duels.py."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    min_duels: int = Field(10, ge=1)
+    max_duels: int = Field(200, ge=1)
+    max_days: float = Field(14, gt=0)
+    undecided: Literal["promote", "roll_back"] = "promote"
+
+
 class LearnerSettings(Frozen):
     """The nightly run."""
 
@@ -86,6 +96,8 @@ class LearnerSettings(Frozen):
     tell_owner: bool = True  # how a night ended, in the owner's private chat
     canaries: str = ""  # a JSONL file; empty: the ones that came with the model, if any
     threads: int = Field(0, ge=0)
+    probation: Literal["off", "on"] = "off"  # "on": what passed the gate duels with the champion before it speaks
+    duels: DuelSettings = DuelSettings()
     recipe: RecipeSettings = RecipeSettings()
 
 

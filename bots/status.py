@@ -42,6 +42,9 @@ class Summaries:
         have, need = await self._nights.count(mind), self._settings.learner.min_records
         if have < need:
             return self._phrases.say("night_few", have=have, need=need)
+        undecided = await self._nights.probation.undecided(mind)
+        if undecided is not None:
+            return self._phrases.say("night_probation", **undecided.values())
         night = self._nights.start(mind)
         if asked_in is not None:
             task = asyncio.create_task(self._tell_end(mind, asked_in, night))
@@ -60,13 +63,22 @@ class Summaries:
             "model": Path(self._settings.model.name).name,
             "lora": self._engines[mind].status().active_lora or BASE,
             "records": await self._nights.count(mind),
+            "challenger": await self.challenger(mind),
         }
+
+    async def challenger(self, mind: str) -> str:
+        """How the duels of the undecided challenger stand, in words; empty when there is none."""
+        standing = await self._nights.probation.standing(mind)
+        return "" if standing is None else self._phrases.say("duels", **standing.values())
 
     def versions(self, mind: str) -> str:
         """The LoRA versions, a line each, the speaking one marked."""
-        active = self._nights.active(mind)
+        marks = {self._nights.active(mind): "*"}
+        challenger = self._nights.probation.challenger(mind)
+        if challenger is not None:
+            marks[challenger.version] = "?"
         return "\n".join(
-            f"{'*' if one.version == active else '-'} {one.version} {one.retired or ''}".rstrip()
+            f"{marks.get(one.version, '-')} {one.version} {one.retired or ''}".rstrip()
             for one in listing(self._settings.loras_dir, mind)
         )
 
@@ -87,10 +99,15 @@ class Summaries:
         stays = self._nights.active(result.mind)
         reasons = "; ".join(self._reasons(result))
         match result.state:
+            case "published" if "challenges" in result.verdict:
+                champion = result.verdict["challenges"]
+                return say("night_challenges", version=result.version, champion=champion)
             case "published":
                 return say("night_published", pairs=pairs, ratings=ratings, version=result.version)
             case "refused":
                 return say("night_refused", version=stays, reasons=reasons)
+            case "skipped" if result.reasons:
+                return say("night_probation", **result.verdict)
             case "skipped":
                 return say("night_few", have=result.have, need=self._settings.learner.min_records)
             case _:

@@ -27,6 +27,8 @@ from learner.engine.base import (
     EngineError,
     Generated,
     GenerateRequest,
+    LoraMismatch,
+    OnText,
     PromptTooLong,
     Sampling,
 )
@@ -160,7 +162,8 @@ class Talk:
     async def _generate(self, new: NewExchange, two: bool) -> Generated:
         adapter = self._adapters.get(new.place.platform)
         shows = adapter.capabilities if adapter is not None else Capabilities()
-        specs = tuple(CandidateSpec(self._bot.sampling, self._new_seed()) for _ in range(2 if two else 1))
+        speakers = self._arena.speakers(two)
+        specs = tuple(CandidateSpec(self._bot.sampling, self._new_seed(), lora) for lora in speakers)
         request = GenerateRequest(
             new.prompt_ids,
             specs,
@@ -169,10 +172,19 @@ class Talk:
         )
         streams = (shows.streams_offers if two else shows.streams) and not self._bot.blocked_words
         if adapter is None or not streams:
-            return await self._engine.generate(request)
-        return await self._engine.generate(
+            return await self._generate_at_best(request, None)
+        return await self._generate_at_best(
             request, lambda index, text: adapter.stream(new.place.chat, new.id, index + 1, text)
         )
+
+    async def _generate_at_best(self, request: GenerateRequest, on_text: OnText | None) -> Generated:
+        """A duel, or what the champion says alone where the engine does not hold the challenger."""
+        try:
+            return await self._engine.generate(request, on_text)
+        except LoraMismatch as error:
+            log.warning("engine: %s; no duel", error)
+            alone = tuple(replace(spec, lora="active") for spec in request.candidates)
+            return await self._engine.generate(replace(request, candidates=alone), on_text)
 
     async def _finish(
         self, call: Call, new: NewExchange, text: str, generated: Generated, wish: NewFeedback | None
@@ -205,13 +217,18 @@ class Talk:
         return "timed_out" if generated.candidates[0].finish == "timeout" else "nothing_said"
 
     def _presentable(self, place: Place, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates to show: none that is empty or blocked, no second that says the same or does not fit."""
+        """The candidates to show: none that is empty or blocked, no second that says the same or does not fit.
+
+        One alone is the champion's, if that one can be shown.
+        """
         spoken = [one for one in candidates if one.text.strip() and not self._bot.blocks(one.text)]
         texts = {candidate.text.strip() for candidate in spoken}
         adapter = self._adapters.get(place.platform)
         limit = adapter.capabilities.max_chars if adapter is not None else Capabilities().max_chars
         fits = sum(len(candidate.text) for candidate in spoken) + QUESTION_CHARS <= limit
-        return spoken if len(texts) == len(spoken) and fits else spoken[:1]
+        if len(texts) == len(spoken) and fits:
+            return spoken
+        return sorted(spoken, key=lambda one: one.spec.lora != "active")[:1]
 
     async def _answer(self, call: Call, *replies: Reply) -> None:
         drafts = [draft_of(reply, call.place) for reply in replies]

@@ -42,6 +42,9 @@ class Versions:
         have, need = await self._nights.count(mind), self._settings.learner.min_records
         if not self._nights.is_running(mind) and have < need:
             return {"state": "skipped", "have": have, "need": need}
+        undecided = await self._nights.probation.undecided(mind)
+        if undecided is not None:
+            return {"state": "skipped", "have": have, "need": need, "undecided": str(undecided)}
         self._nights.start(mind)
         return {"state": "running"}
 
@@ -58,13 +61,20 @@ class Versions:
         }
 
     async def promote(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Let version `version` speak; "base" is the model without a LoRA."""
+        """Let version `version` speak, and end the duels; "base" is the model without a LoRA."""
         mind, version = self._mind(values), str(values["version"])
-        return await self._move(mind, lambda: loras.set_active(self._settings.loras_dir, mind, version))
+        done = await self._move(mind, lambda: loras.set_active(self._settings.loras_dir, mind, version))
+        await self._nights.probation.withdraw(mind)
+        return done
 
     async def rollback(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Let the version that spoke before speak again."""
+        """Retire the challenger, or where there is none let the version that spoke before speak again."""
         mind = self._mind(values)
+        if await self._nights.probation.roll_back(mind):
+            return {"active": self._nights.active(mind)}
+        return await self._step_back(mind)
+
+    async def _step_back(self, mind: str) -> dict[str, Any]:
         return await self._move(mind, lambda: loras.rollback(self._settings.loras_dir, mind))
 
     async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +84,8 @@ class Versions:
         retired = [version for mind in minds for version in self._retire(mind, forgotten.exchanges)]
         for mind in minds:
             if self._nights.active(mind) in retired:
-                await self.rollback({"mind": mind})
+                await self._step_back(mind)
+            await self._nights.probation.undecided(mind)
         return {
             "rows": forgotten.rows,
             "tainted": forgotten.tainted,

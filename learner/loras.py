@@ -163,7 +163,7 @@ def active_folder(loras_dir: Path, mind: str) -> Path | None:
 
 def set_active(loras_dir: Path, mind: str, version: str) -> str:
     """Let `version` (or "base") speak for a mind. Raises LoraMissing, LoraUnfit or LoraRetired."""
-    _speakable(loras_dir, mind, version)
+    check_speakable(loras_dir, mind, version)
     _point(loras_dir, mind, version, "set")
     return version
 
@@ -176,7 +176,7 @@ def rollback(loras_dir: Path, mind: str) -> str:
     """
     for version in _before(loras_dir, mind):
         with suppress(LoraError):
-            _speakable(loras_dir, mind, version)
+            check_speakable(loras_dir, mind, version)
             _point(loras_dir, mind, version, "rollback")
             return version
     raise LoraError(f"nothing to roll back to: the base model already speaks for {mind}")
@@ -185,10 +185,10 @@ def rollback(loras_dir: Path, mind: str) -> str:
 def retire(loras_dir: Path, version: str, reason: str) -> None:
     """Mark a version as one that may not speak again. The caller rolls back if it is active."""
     folder = show(loras_dir, version).folder
-    _replace(folder / RETIRED_FILE, json.dumps({"reason": reason, "at": time.time()}) + "\n")
+    write_whole(folder / RETIRED_FILE, json.dumps({"reason": reason, "at": time.time()}) + "\n")
 
 
-def _speakable(loras_dir: Path, mind: str, version: str) -> None:
+def check_speakable(loras_dir: Path, mind: str, version: str) -> None:
     if version == BASE:
         return
     found = show(loras_dir, version)
@@ -240,7 +240,7 @@ def _point(loras_dir: Path, mind: str, version: str, how: str) -> None:
     pointer, history = _pointer(loras_dir, mind), _history_file(loras_dir, mind)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     history.parent.mkdir(parents=True, exist_ok=True)
-    _replace(pointer, version + "\n")
+    write_whole(pointer, version + "\n")
     with history.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"version": version, "how": how, "at": time.time()}) + "\n")
         file.flush()
@@ -248,14 +248,14 @@ def _point(loras_dir: Path, mind: str, version: str, how: str) -> None:
 
 
 def _pointer(loras_dir: Path, mind: str) -> Path:
-    return loras_dir / "active" / _named(mind)
+    return loras_dir / "active" / named(mind)
 
 
 def _history_file(loras_dir: Path, mind: str) -> Path:
-    return loras_dir / "history" / _named(mind)
+    return loras_dir / "history" / named(mind)
 
 
-def _named(mind: str) -> str:
+def named(mind: str) -> str:
     """A mind's name as a file's name."""
     if not MIND.fullmatch(mind):
         raise LoraError(f"{mind!r} is no name for a mind: letters, digits, '_', '-' and '.' only")
@@ -350,7 +350,7 @@ def _move(built: Path, place: Path) -> None:
         making.rename(place)
 
 
-def _replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a small file whole: under a temporary name, flushed, then moved over the old one."""
     making = path.with_name(f".{path.name}.{os.getpid()}")
     with making.open("w", encoding="utf-8") as file:

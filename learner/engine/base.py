@@ -148,7 +148,8 @@ class Engine(Protocol):
     async def generate(self, request: GenerateRequest, on_text: OnText | None = None) -> Generated:
         """Run `request`. Cancelling the awaiting task cancels the request.
 
-        Raises EngineBusy (full queue), PromptTooLong, EngineClosed.
+        Raises EngineBusy (full queue), PromptTooLong, EngineClosed, and LoraMismatch before any text when a
+        candidate names a LoRA that is not held.
         """
         ...
 
@@ -158,6 +159,17 @@ class Engine(Protocol):
         Returns its version (the folder's name). Running requests finish on theirs.
         Raises LoraMismatch and leaves the old one speaking.
         """
+        ...
+
+    async def hold_lora(self, folder: Path) -> str:
+        """Keep the LoRA in `folder` ready beside the active one, for candidates that name its version.
+
+        Raises LoraMismatch.
+        """
+        ...
+
+    async def release_lora(self, version: str) -> None:
+        """Let go of a held LoRA; candidates that it is making finish on it."""
         ...
 
     def status(self) -> EngineStatus: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Row, and_, select
 
 from learner.store import exchanges, said
-from learner.store.rows import LogEntry, OfferState, Place
+from learner.store.rows import ExchangeView, LogEntry, OfferState, Place
 from learner.store.schema import at_place, inbox, outbox
 
 # Where a line stands: when the message it belongs to arrived, that message, its place in the answer.
@@ -66,10 +66,18 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
         offer=_offer_now(shown.offer, shown.expires_at, now),
         feedback=word,
         correction=correction,
-        lora=shown.candidates[0].lora if shown.candidates else None,
+        lora=_speaker(shown),
         id=row.id,
         kept=shown.kept,
     )
+
+
+def _speaker(shown: ExchangeView) -> str | None:
+    """The LoRA that made the reply; of an offer by two LoRAs the chosen one, and none until then: choices are blind."""
+    if shown.kept is not None and shown.candidates:
+        return shown.candidates[shown.kept - 1].lora
+    loras = {one.lora for one in shown.candidates}
+    return loras.pop() if len(loras) == 1 else None
 
 
 def _offer_now(state: OfferState, expires_at: float | None, now: float | None) -> OfferState:

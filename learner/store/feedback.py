@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, and_, insert, select
+from sqlalchemy import Connection, Row, and_, func, insert, select
 
 from learner.records import Feedback
 from learner.store import exchanges, history, mail, said
@@ -59,6 +59,11 @@ def of_mind(c: Connection, mind: str) -> list[Feedback]:
     """All feedback that a mind got, oldest first."""
     query = select(table).where(table.c.mind == mind).order_by(table.c.id)
     return [said.as_feedback(row) for row in c.execute(query)]
+
+
+def newest(c: Connection) -> int:
+    """The number of the newest feedback, 0 before any."""
+    return c.execute(select(func.max(table.c.id))).scalar() or 0
 
 
 def kept_text(c: Connection, exchange: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from learner.duels import Offer
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
-from learner.store import amend, chatlog, chats, exchanges, feedback, history, lessons, mail, people, runs, said
+from learner.store import amend, chatlog, chats, duels, exchanges, feedback, history, lessons, mail, people, runs, said
 from learner.store import forget as forgetting
 from learner.store.database import Database
 from learner.store.rows import (
@@ -277,6 +278,11 @@ class Store:
         with self._database.read() as c:
             return feedback.latest(c, place, teacher)
 
+    def newest_feedback(self) -> int:
+        """The number of the newest feedback on anything, 0 before any."""
+        with self._database.read() as c:
+            return feedback.newest(c)
+
     def feedback_word(self, exchange: str) -> str:
         """What the person who was answered says about the exchange now ("2", "good", …), or ""."""
         with self._database.read() as c:
@@ -347,6 +353,11 @@ class Store:
         """Counts of what people said and what can be learned from it."""
         with self._database.read() as c:
             return lessons.stats(c, mind)
+
+    def offers_with(self, mind: str, version: str) -> list[Offer]:
+        """The mind's judged offers in which the LoRA `version` was shown, oldest first."""
+        with self._database.read() as c:
+            return duels.offers_with(c, mind, version)
 
     # Nightly runs
 

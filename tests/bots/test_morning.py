@@ -56,6 +56,12 @@ def a_run(state: RunState, *checks: Check, number: int = 7, at: float = AT_NIGHT
             "base",
             "昨晚：46 个选择，12 个评价。没有通过：内容检查比原始模型低 8 分。仍用 原始模型。",
         ),
+        (
+            "en",
+            a_run("published", HELD, challenges="0006"),
+            "0006",
+            "Last night: 46 choices, 12 ratings. New: 0007 is on probation; your choices decide between it and 0006.",
+        ),
         ("zh", a_run("published"), "0007", "昨晚：46 个选择，12 个评价。新版本 0007 已经上场。"),
         ("zh", a_run("failed"), "0006", "昨晚的课中断了，仍用 0006。详情：nightschool report 0007"),
     ],

@@ -25,6 +25,7 @@ class GateSettings:
     min_judged: int = 5  # records
     confidence: float = 0.95  # one-sided
     min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
+    without_one: float = 0.3  # correlation of what is liked with and without any one of several teachers
     kl_per_token: float = 0.6
     length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor

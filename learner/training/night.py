@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from learner.training.model import ChatRenderer, ModelSource, Weights
 from learner.training.practice import Practice
 from learner.training.preferences import Logps, Trained
 from learner.training.replay import Kept, keep
+from learner.training.teachers import Rules, Trust, weighed
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Outcome:
     figures: GateFigures | None
     counts: dict[str, int]
     reasons: tuple[str, ...]
+    trusted: tuple[Trust, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -65,6 +68,7 @@ class Outcome:
             "learning_rate": self.learning_rate,
             "share": self.share,
             "records": self.counts,
+            "teachers": [dataclasses.asdict(one) for one in self.trusted],
             "tried": [
                 {
                     "learning_rate": one.trained.learning_rate,
@@ -90,16 +94,22 @@ class Night:
             torch.set_num_threads(self.request.threads)
         self._load()
         recipe = self.request.recipe
-        self.examples = examples.build(frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds)
-        self.judge = Judge(
-            self.model, self.renderer, self.examples.all, frozen.canaries,
-            self.request.gate, recipe, self.request.seed,
-        )  # fmt: skip
+        self.examples = examples.build(
+            frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds, recipe.half_life
+        )
+        self.judge = self._new_judge()
         self.practice = Practice(
             self.model, self.renderer, self.anchor, recipe, self._free_prompts(recipe.drawn),
             self.request.seed, self.scratch,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
+
+    def _new_judge(self) -> Judge:
+        request = self.request
+        return Judge(
+            self.model, self.renderer, self.examples.all, self.frozen.canaries,
+            request.gate, request.recipe, request.seed,
+        )  # fmt: skip
 
     def _load(self) -> None:
         request, recipe = self.request, self.request.recipe
@@ -132,11 +142,15 @@ class Night:
     def judged(self) -> Outcome:
         """Train and judge. Too little to train on or to judge by is a refusal, not an error."""
         records = self.frozen.records
-        counts = {"pairs": len(records.pairs), "ratings": len(records.ratings)}
+        counts = {"pairs": len(records.pairs), "ratings": len(records.ratings), "tied": len(records.tied)}
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
         reasons = self._too_few()
         if reasons:
             return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons))
+        trusted, counts["distrusted"] = self._weigh()
+        reasons = self._too_few("that count, as teachers contradict one another")
+        if reasons:
+            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, tuple(reasons), trusted)
         self.progress("train", 0.0, "measuring the anchor")
         base = evaluation.baselines(self.judge, self.anchor, self.champion)
         evidence = Evidence(self.judge, self.examples.all, self.anchor)
@@ -144,18 +158,36 @@ class Night:
         preference = self._preference(base, evidence, pick)
         self.progress("gate", 0.7, "judging")
         figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
-        reasons = gate.reasons_to_refuse(figures, self.request.gate)
-        return Outcome(
-            pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, tuple(reasons)
-        )
+        reasons = [*gate.reasons_to_refuse(figures, self.request.gate), *self._hanging()]
+        rate = pick.trained.learning_rate
+        return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, tuple(reasons), trusted)
 
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
         model.write(folder, outcome.weights, self.config, self.request.model)
 
-    def _too_few(self) -> list[str]:
-        least, given = self.request.gate.min_judged, len(self.examples.all)
-        return [f"only {given} records: {least} are needed to judge"] if given < max(1, least) else []
+    def _too_few(self, which: str = "") -> list[str]:
+        least, given = self.request.gate.min_judged, sum(self.examples.counts().values())
+        said = f"only {given} records {which}".rstrip()
+        return [f"{said}: {least} are needed to judge"] if given < max(1, least) else []
+
+    def _weigh(self) -> tuple[tuple[Trust, ...], int]:
+        """Give every example its teacher's weight, leave out what counts nothing, and say who counts what."""
+        recipe, owners, every = self.request.recipe, frozenset(self.request.owners), self.examples.all
+        rules = Rules(owners, recipe.quarantine, recipe.quarantine_weight)
+        trusted = tuple(self.practice.trust(every, rules))
+        kept = tuple(weighed(every, trusted, owners))
+        if kept != every:
+            self.examples = dataclasses.replace(self.examples, all=kept)
+            self.judge = self._new_judge()
+        log.info("teachers: %s; %d of %d examples count nothing", Counter(one.state for one in trusted),
+                 len(every) - len(kept), len(every))  # fmt: skip
+        return trusted, len(every) - len(kept)
+
+    def _hanging(self) -> list[str]:
+        least = self.request.gate.without_one
+        names = self.practice.hanging(self.examples.all, self.request.owners, least)
+        return [f"what is liked hangs on one teacher: {name}" for name in names]
 
     def _climbed(self, base: Baselines, reference: Logps) -> tuple[Tried, list[Tried]]:
         recipe = self.request.recipe

@@ -92,7 +92,9 @@ def _line(teacher: str, said: list[Feedback], judged: Mapping[str, Any], owner: 
 
 def _judged(store: Store, mind: str) -> dict[str, dict[str, Any]]:
     """What the newest night that judged people found, by teacher."""
-    found = next((run.verdict["teachers"] for run in store.runs(mind, NIGHTS) if run.verdict.get("teachers")), [])
+    found: list[dict[str, Any]] = next(
+        (run.verdict["teachers"] for run in store.runs(mind, NIGHTS) if run.verdict.get("teachers")), []
+    )
     return {one["teacher"]: one for one in found}
 
 

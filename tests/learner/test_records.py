@@ -158,6 +158,14 @@ def test_a_reply_cut_at_its_length_still_counts() -> None:
     assert ratings(derive([long], [rating(1, "s", "good")])) == [("only", True)]
 
 
+@pytest.mark.parametrize("value", ["1", "2", "tie", "both_bad"])
+def test_what_strangers_say_changes_nothing(value: str) -> None:
+    own = [choice(1, "e", "1")]
+    alone, beside = derive([OFFER], own), derive([OFFER], [*own, choice(2, "e", value, "web:bob", trusted=False)])
+    assert beside.left_out == {"untrusted": 1}
+    assert replace(beside, left_out={}) == alone
+
+
 def test_the_newest_word_counts() -> None:
     said = [choice(1, "e", "1"), choice(2, "e", "tie"), choice(3, "e", "2")]
     assert pairs(derive([OFFER], said)) == [("two", "one")]

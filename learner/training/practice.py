@@ -29,6 +29,8 @@ from learner.training.teachers import Rules, Trust
 
 log = logging.getLogger(__name__)
 
+TRUST_SEED = 0  # not the night's: the same records give everybody the same weight
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -93,9 +95,12 @@ class Practice:
         return known
 
     def trust(self, examples: Sequence[Example], rules: Rules) -> list[Trust]:
-        """What the word of everybody who said something of `examples` counts."""
-        several = len({example.teacher for example in examples}) > 1
-        return teachers.trust(examples, self._compared(examples) if several else None, self.seed, rules)
+        """What the word of everybody who said something of `examples` counts: the same in every night."""
+        if len({example.teacher for example in examples}) < 2:
+            return teachers.trust(examples, None, TRUST_SEED, rules)
+        self._look_at(examples)
+        scale = Scale.of(torch.cat([self._features[one.prompt, one.replies] for one in examples]))
+        return teachers.trust(examples, (self._rows(examples, scale), scale), TRUST_SEED, rules)
 
     def hanging(self, examples: Sequence[Example], owners: Collection[str], floor: float) -> list[str]:
         """Who of several teachers alone decides what the reward likes."""
@@ -114,8 +119,10 @@ class Practice:
             return None
         scale = Scale.of(torch.cat(first.features))
         self._look_at(examples)
-        rows = [(one.prompt, one.replies) for one in examples]
-        return reward.comparisons(examples, [scale(self._features[row]) for row in rows]), scale
+        return self._rows(examples, scale), scale
+
+    def _rows(self, examples: Sequence[Example], scale: Scale) -> list[Comparison]:
+        return reward.comparisons(examples, [scale(self._features[one.prompt, one.replies]) for one in examples])
 
     def _look_at(self, examples: Sequence[Example]) -> None:
         """Note the anchor's features of the examples' replies, once a night."""

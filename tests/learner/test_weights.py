@@ -193,6 +193,12 @@ def test_two_who_contradict_each_other_teach_nothing_unless_one_owns(tiny: Path)
     assert {one.teacher: one.weight for one in trusted} == {"web:h0": 1.0, "web:mallory": 0.0}
 
 
+def test_the_same_records_give_the_same_weights_in_every_night(tiny: Path) -> None:
+    first, second = (a_night(tiny, some_people(2), seed=seed) for seed in (3, 4))
+    assert first._weigh() == second._weigh()
+    assert first.examples == second.examples
+
+
 def test_one_teacher_alone_changes_nothing(tiny: Path) -> None:
     night = a_night(tiny, some_records())
     before, judge = night.examples, night.judge

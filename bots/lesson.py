@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
 
 
-def night_request(settings: Settings, mind: str, number: int) -> NightRequest:
-    """The request of night `number`: start from the base, be held against it and the version that speaks."""
+def night_request(settings: Settings, mind: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
+    """The request of night `number`: start from the base, be held against it and the version that speaks.
+
+    `owners` are "platform:person id", as teachers are named.
+    """
     champion = loras.active_folder(settings.loras_dir, mind)
     model = settings.model
     return NightRequest(
@@ -38,6 +42,7 @@ def night_request(settings: Settings, mind: str, number: int) -> NightRequest:
         quantisation=model.quantisation,
         threads=settings.learner.threads,
         seed=number,
+        owners=tuple(sorted(set(owners))),
     )
 
 
@@ -72,7 +77,7 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
 def exchanges_of(folder: Path) -> set[str]:
     """The exchanges that a frozen run holds records of."""
     found: set[str] = set()
-    for name in ("pairs.jsonl", "ratings.jsonl"):
+    for name in ("pairs.jsonl", "ratings.jsonl", "ties.jsonl"):
         path = folder / name
         if path.is_file():
             found |= {json.loads(line)["provenance"]["exchange"] for line in path.read_text("utf-8").splitlines()}

@@ -174,12 +174,18 @@ class Nights:
         newest = loras.next_number(self._settings.loras_dir) - 1
         number = await self._database(self._store.next_number, newest)
         folder = self._settings.runs_dir / f"{number:04d}"
-        request = lesson.night_request(self._settings, mind, number)
+        request = lesson.night_request(self._settings, mind, number, await self._owners(mind))
         await asyncio.to_thread(frozen.freeze, folder, request, records, lesson.canaries(self._settings))
         await self._database(self._store.add_run, RunRow(number, mind, "running", time.time(), None))
         log.info("night %04d: %s pairs, %s ratings", number, len(records.pairs), len(records.ratings))
         code, complaint = await self._lesson(mind, number, folder)
         return await self._conclude(mind, number, code, have, complaint)
+
+    async def _owners(self, mind: str) -> list[str]:
+        """Who owns a bot of this mind, as teachers are named."""
+        bots = [bot.name for bot in self._settings.bots if bot.mind == mind]
+        owners = [owner for bot in bots for owner in await self._database(self._store.owners, bot)]
+        return [f"{owner.platform}:{owner.person}" for owner in owners]
 
     async def _lesson(self, mind: str, number: int, folder: Path) -> tuple[int, str]:
         """Run the child; its exit code and the last line of its complaints."""

@@ -75,6 +75,10 @@ class RecipeSettings(Frozen):
     rank: int | None = Field(None, ge=1)
     alpha: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
+    half_life: float | None = Field(None, ge=0)  # days
+    tie_weight: float | None = Field(None, ge=0)
+    quarantine: int | None = Field(None, ge=0)  # choices and ratings
+    quarantine_weight: float | None = Field(None, ge=0, le=1)
 
 
 class DuelSettings(Frozen):

@@ -21,6 +21,7 @@ from learner.training.canaries import Canary
 from learner.training.recipe import Recipe
 
 REQUEST, PAIRS, RATINGS, CANARIES = "request.json", "pairs.jsonl", "ratings.jsonl", "canaries.jsonl"
+TIES = "ties.jsonl"  # older runs have none
 
 
 class FrozenRunBroken(Exception):
@@ -33,7 +34,7 @@ class NightRequest:
 
     `anchor` is the LoRA folder that training starts from and is measured against (None: the base
     model itself), `champion` the one that speaks now (None: the anchor does). `number` names the
-    run and, when published, the LoRA.
+    run and, when published, the LoRA. `owners` are the teachers whose word always counts in full.
     """
 
     number: int
@@ -50,6 +51,7 @@ class NightRequest:
     threads: int = 0  # 0: torch's own choice
     nice: int = 10
     seed: int = 0
+    owners: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -78,6 +80,7 @@ def freeze(folder: Path, request: NightRequest, records: PreferenceRecords, cana
     _write(making / REQUEST, [json.dumps({**dataclasses.asdict(request), "counts": counts}, indent=2)])
     _write(making / PAIRS, (_line(dataclasses.asdict(pair)) for pair in records.pairs))
     _write(making / RATINGS, (_line(dataclasses.asdict(rating)) for rating in records.ratings))
+    _write(making / TIES, (_line(dataclasses.asdict(pair)) for pair in records.tied))
     _write(making / CANARIES, (_line(dataclasses.asdict(canary)) for canary in canaries))
     making.rename(folder)
     sync_folder(folder.parent)
@@ -94,6 +97,7 @@ def thaw(folder: Path) -> Frozen:
         ratings=tuple(_made(folder / RATINGS, one, _rating) for one in _rows(folder / RATINGS)),
         ties=counts["ties"],
         left_out=counts["left_out"],
+        tied=tuple(_made(folder / TIES, one, _pair) for one in _rows_if_any(folder / TIES)),
     )
     return Frozen(request, records, read_canaries(folder / CANARIES))
 
@@ -143,6 +147,10 @@ def _rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
+def _rows_if_any(path: Path) -> list[dict[str, Any]]:
+    return _rows(path) if path.exists() else []
+
+
 def _made(path: Path, row: dict[str, Any], make: Any) -> Any:
     try:
         return make(row)
@@ -156,7 +164,8 @@ def _request(row: Mapping[str, Any]) -> NightRequest:
         recipe[name] = tuple(recipe[name])
     for name in ("length", "length_hard"):
         settings[name] = tuple(settings[name])
-    return NightRequest(**{**row, "recipe": Recipe(**recipe), "gate": GateSettings(**settings)})
+    made = {"recipe": Recipe(**recipe), "gate": GateSettings(**settings), "owners": tuple(row.get("owners", ()))}
+    return NightRequest(**{**row, **made})
 
 
 def _pair(row: Mapping[str, Any]) -> PreferencePair:

@@ -17,7 +17,7 @@ LN2 = math.log(2)
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "records", "gain", "champion", "kl", "finite", "length", "length_chosen",
+    "records", "contradicted", "hanging", "gain", "champion", "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 
 
@@ -31,6 +31,7 @@ class GateSettings:
     min_judged: int = 5  # records
     confidence: float = 0.95  # one-sided
     min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
+    without_one: float = 0.3  # correlation of what is liked with and without any one of several teachers
     kl_per_token: float = 0.6
     length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor
@@ -115,10 +116,18 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     ]
 
 
-def enough(records: int, least: int) -> Check:
-    """Whether there are records enough to judge by."""
-    fault = f"only {records} records: at least {least} are needed to judge"
-    return Check("records", records, records >= least, fault, low=least)
+def enough(records: int, least: int, *, contradicted: bool = False) -> Check:
+    """Whether there are records enough to judge by; `contradicted`: after those that count nothing were left out."""
+    kind: CheckKind = "contradicted" if contradicted else "records"
+    which = " that count, as teachers contradict one another" if contradicted else ""
+    fault = f"only {records} records{which}: at least {least} are needed to judge"
+    return Check(kind, records, records >= least, fault, low=least)
+
+
+def hanging(names: Sequence[str]) -> Check:
+    """Whether what is liked would be liked without any one teacher; `names` are those that it hangs on."""
+    fault = f"what is liked hangs on one teacher: {', '.join(names)}"
+    return Check("hanging", len(names), not names, fault, high=0)
 
 
 def reasons_to_refuse(figures: GateFigures, settings: GateSettings) -> list[str]:

@@ -98,8 +98,6 @@ def run(folder: Path, frozen: Frozen, progress: Progress) -> None:
 def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
     """What nightschool.json says about a LoRA."""
     request, records = frozen.request, frozen.records
-    told = [pair.provenance for pair in records.pairs] + [rating.provenance for rating in records.ratings]
-    exchanges = {one.exchange for one in told}
     return {
         "version": request.version,
         "mind": request.mind,
@@ -111,7 +109,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
         "records": {
             "pairs": len(records.pairs),
             "ratings": len(records.ratings),
-            "exchanges": sorted(exchanges),
+            "exchanges": sorted(records.exchanges()),
         },
         "recipe": {**dataclasses.asdict(request.recipe), "learning_rate": outcome.learning_rate, "seed": request.seed},
         "run": request.number,

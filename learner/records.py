@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
 from learner.engine.base import ChatMessage
@@ -81,7 +81,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One DPO row. Token ids are None where nobody generated the text (a correction)."""
+    """One DPO row. Token ids are None where nobody generated the text (a correction).
+
+    `chosen_side` is where the chosen reply was shown, of a choice between two; a tie's order means nothing.
+    """
 
     prompt: tuple[ChatMessage, ...]
     prompt_ids: tuple[int, ...]
@@ -89,8 +92,9 @@ class PreferencePair:
     rejected: str
     chosen_ids: tuple[int, ...] | None
     rejected_ids: tuple[int, ...] | None
-    source: Literal["choice", "correction", "retry"]
+    source: Literal["choice", "correction", "retry", "tie"]
     provenance: Provenance
+    chosen_side: Literal[1, 2] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,21 @@ class RatedReply:
 
 @dataclass(frozen=True)
 class PreferenceRecords:
-    """All that counts for a mind, and how much was left out and why."""
+    """All that counts for a mind, and how much was left out and why.
+
+    `ties` counts all that were said; `tied` are those that train. They are no choices and count as none.
+    """
 
     pairs: tuple[PreferencePair, ...]
     ratings: tuple[RatedReply, ...]
     ties: int
     left_out: dict[str, int]
+    tied: tuple[PreferencePair, ...] = ()
+
+    def exchanges(self) -> frozenset[str]:
+        """The exchanges that these records come from."""
+        every: list[PreferencePair | RatedReply] = [*self.pairs, *self.ratings, *self.tied]
+        return frozenset(record.provenance.exchange for record in every)
 
 
 SESSION_GAP = 6 * 3600.0
@@ -136,6 +149,7 @@ def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> Prefe
     sessions = _sessions(known.values())
     earlier = _by_exchange(feedback)
     pairs: dict[object, PreferencePair] = {}
+    tied: dict[object, PreferencePair] = {}
     ratings: dict[object, RatedReply] = {}
     left_out: Counter[str] = Counter()
     ties = 0
@@ -144,6 +158,7 @@ def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> Prefe
             exchange = _exchange_of(said, known)
             if said.value == "tie":
                 ties += 1
+                _add_once(_tied(exchange, said, sessions[exchange.id]), tied, ratings, left_out)
                 continue
             made: list[PreferencePair | RatedReply]
             if said.kind == "retry":
@@ -156,7 +171,7 @@ def derive(exchanges: Iterable[Exchange], feedback: Sequence[Feedback]) -> Prefe
         for record in made:
             _add_once(record, pairs, ratings, left_out)
     reasons = dict(sorted(left_out.items()))
-    return PreferenceRecords(tuple(pairs.values()), tuple(ratings.values()), ties, reasons)
+    return PreferenceRecords(tuple(pairs.values()), tuple(ratings.values()), ties, reasons, tuple(tied.values()))
 
 
 def newest_of_each(feedback: Iterable[Feedback]) -> list[Feedback]:
@@ -241,14 +256,22 @@ def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
     if len(exchange.candidates) != 2:
         raise _Unusable("not_an_offer")
     chosen, rejected = exchange.candidates[int(said.value) - 1], exchange.candidates[2 - int(said.value)]
-    return _preferred(exchange, chosen, rejected, "choice", said, session)
+    pair = _preferred(exchange, chosen, rejected, "choice", said, session)
+    return replace(pair, chosen_side=1 if chosen.side == 1 else 2)
+
+
+def _tied(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
+    """The two replies of an offer that were called equally good, in the order that they were shown in."""
+    if len(exchange.candidates) != 2:
+        raise _Unusable("not_an_offer")
+    return _preferred(exchange, *exchange.candidates, "tie", said, session)
 
 
 def _preferred(
     exchange: Exchange,
     chosen: ShownCandidate,
     rejected: ShownCandidate,
-    source: Literal["choice", "retry"],
+    source: Literal["choice", "retry", "tie"],
     said: Feedback,
     session: str,
 ) -> PreferencePair:

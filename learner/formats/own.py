@@ -1,7 +1,7 @@
 """Preference records as JSON lines with everything they know, written into a folder and read back.
 
-Knows nothing of the database or of training. Three files: pairs.jsonl, ratings.jsonl, and
-summary.json with what gave no record.
+Knows nothing of the database or of training. Four files: pairs.jsonl, ratings.jsonl, ties.jsonl (which
+older folders lack), and summary.json with what gave no record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from learner.engine.base import ChatMessage
 from learner.formats.files import write_json, write_jsonl
 from learner.records import PreferencePair, PreferenceRecords, Provenance, RatedReply
 
-PAIRS, RATINGS, SUMMARY = "pairs.jsonl", "ratings.jsonl", "summary.json"
+PAIRS, RATINGS, TIES, SUMMARY = "pairs.jsonl", "ratings.jsonl", "ties.jsonl", "summary.json"
 
 
 class RecordsUnreadable(ValueError):
@@ -27,6 +27,7 @@ def records_to_jsonl(folder: Path, records: PreferenceRecords) -> None:
     """Write `records` into `folder`."""
     write_jsonl(folder / PAIRS, [asdict(pair) for pair in records.pairs])
     write_jsonl(folder / RATINGS, [asdict(rating) for rating in records.ratings])
+    write_jsonl(folder / TIES, [asdict(pair) for pair in records.tied])
     write_json(folder / SUMMARY, {"ties": records.ties, "left_out": records.left_out})
 
 
@@ -34,17 +35,22 @@ def records_from_jsonl(folder: Path) -> PreferenceRecords:
     """Read what `records_to_jsonl` wrote. Raises RecordsUnreadable."""
     pairs = tuple(_pair(row) for row in _rows(folder / PAIRS))
     ratings = tuple(_rating(row) for row in _rows(folder / RATINGS))
+    tied = tuple(_pair(row) for row in _ties(folder))
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return PreferenceRecords(pairs, ratings, summary["ties"], summary["left_out"])
+        return PreferenceRecords(pairs, ratings, summary["ties"], summary["left_out"], tied)
     except (OSError, ValueError, KeyError) as exc:
         raise RecordsUnreadable(f"{folder / SUMMARY}: {exc}") from exc
 
 
 def exchanges_in(folder: Path) -> frozenset[str]:
     """The exchanges that the records in `folder` came from."""
-    rows = [*_rows(folder / PAIRS), *_rows(folder / RATINGS)]
+    rows = [*_rows(folder / PAIRS), *_rows(folder / RATINGS), *_ties(folder)]
     return frozenset(row["provenance"]["exchange"] for row in rows)
+
+
+def _ties(folder: Path) -> Iterator[dict[str, Any]]:
+    return _rows(folder / TIES) if (folder / TIES).exists() else iter(())
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

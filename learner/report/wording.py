@@ -10,7 +10,8 @@ from typing import Protocol
 from learner.report.model import Stood
 
 SHARES = ("canary_anchor", "canary_champion", "sampled_language", "sampled_ended", "sampled_unrepeated")
-DIGITS = {"records": 0, "own_anchor": 0, "own_champion": 0, "length": 1, "length_chosen": 1, "kl": 2}
+COUNTS = ("records", "contradicted", "hanging", "own_anchor", "own_champion")
+DIGITS = dict.fromkeys(COUNTS, 0) | {"length": 1, "length_chosen": 1, "kl": 2}
 
 
 class Say(Protocol):

@@ -19,12 +19,13 @@ TrainOn = Callable[[Sequence[int]], Weights]  # indices of examples -> the weigh
 def cross_fitted(evidence: Evidence, folds: int, train: TrainOn) -> list[float]:
     """The margin of every example under weights trained without its fold, in the order of the examples.
 
-    An example whose fold holds everything cannot be judged and gets the anchor's margin, zero.
+    An example whose fold holds everything cannot be judged and gets the anchor's margin, zero; so does a tie,
+    which is no evidence.
     """
     examples = evidence.examples
     found = [0.0] * len(examples)
     for fold in range(folds):
-        inside = [i for i, example in enumerate(examples) if example.fold == fold]
+        inside = [i for i, example in enumerate(examples) if example.fold == fold and example.kind != "tie"]
         outside = [i for i, example in enumerate(examples) if example.fold != fold]
         if not inside or not outside:
             continue

@@ -145,10 +145,14 @@ def preference(
 ) -> PreferenceFigures:
     """Judge margins, one an example; the champion's are None where it trained on the example.
 
-    Records count as the recipe weighs them: "both bad" says little of what would have been better.
+    Records count as the recipe weighs them ("both bad" says little of what would have been better) and as the word
+    of those who said them does. Ties are no evidence.
     """
-    paired = [example.kind == "pair" for example in examples]
-    return gate.preference_figures(own, sum(paired), champion, [1.0 if pair else rating_weight for pair in paired])
+    judged = [i for i, example in enumerate(examples) if example.kind != "tie"]
+    paired = [examples[i].kind == "pair" for i in judged]
+    weights = [(1.0 if pair else rating_weight) * examples[i].weight for i, pair in zip(judged, paired, strict=True)]
+    theirs = None if champion is None else [champion[i] for i in judged]
+    return gate.preference_figures([own[i] for i in judged], sum(paired), theirs, weights)
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,8 @@ def champion_margins(evidence: Evidence, base: Baselines, trained_on: Collection
     """The champion's margins; None for examples of the exchanges that it trained on, as it may know them by heart."""
     if base.champion is None:
         return None
-    unseen = [i for i, example in enumerate(evidence.examples) if example.exchange not in trained_on]
+    fresh = (i for i, one in enumerate(evidence.examples) if one.exchange not in trained_on)
+    unseen = [i for i in fresh if evidence.examples[i].kind != "tie"]
     found: list[float | None] = [None] * len(evidence.examples)
     for i, margin in zip(unseen, evidence.margins(base.champion, unseen), strict=True):
         found[i] = margin

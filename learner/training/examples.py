@@ -13,7 +13,8 @@ from learner.engine.base import ChatMessage
 from learner.records import PreferencePair, PreferenceRecords, RatedReply, fold_of
 
 Tokens = tuple[int, ...]
-Kind = Literal["pair", "good", "bad", "drawn"]
+Kind = Literal["pair", "good", "bad", "drawn", "tie"]
+DAY = 86400.0
 
 
 class Renderer(Protocol):
@@ -32,7 +33,10 @@ class Example:
 
     Both replies of an offer that was answered "both bad" are one example: they share their prompt.
     `fold` is the part of the records that it is judged with. A "drawn" pair is nobody's record: the anchor drew
-    both replies, the reward ordered them, and `doubt` is the probability that it did so wrongly.
+    both replies, the reward ordered them, and `doubt` is the probability that it did so wrongly; of a "pair" it
+    is the probability that its teacher meant the opposite. The replies of a "tie" were called equally good. `weight`
+    is how much the example counts beside others, by its age and by who said it; `side` is where the chosen reply
+    of a choice was shown.
     """
 
     kind: Kind
@@ -41,6 +45,9 @@ class Example:
     exchange: str
     fold: int = 0
     doubt: float = 0.0
+    teacher: str = ""
+    weight: float = 1.0
+    side: Literal[1, 2] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,22 +62,30 @@ class Examples:
         return {kind: sum(example.kind == kind for example in self.all) for kind in ("pair", "good", "bad")}
 
 
-def build(records: PreferenceRecords, renderer: Renderer, max_tokens: int, folds: int) -> Examples:
-    """Tokenise `records`, cut what does not fit, and say which fold each is judged with."""
+def build(
+    records: PreferenceRecords, renderer: Renderer, max_tokens: int, folds: int, half_life: float = 0.0
+) -> Examples:
+    """Tokenise `records`, cut what does not fit, and say which fold each is judged with and how much it counts.
+
+    With a `half_life` in days a record counts half for each that it is older than the newest record.
+    """
     built: list[Example] = []
     cut = {"prompts": 0, "replies": 0}
-    everything: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
+    everything: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings, *records.tied]
+    newest = max((record.provenance.created_at for record in everything), default=0.0)
     for record in everything:
         example = _fitted(_example(record, renderer), record, renderer, max_tokens, cut)
-        built.append(replace(example, fold=fold_of(record, folds)))
+        weight = _aged(newest - record.provenance.created_at, half_life)
+        built.append(replace(example, fold=fold_of(record, folds), weight=weight))
     return Examples(_merged(built), cut)
 
 
 def _merged(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """Join ratings of one exchange and kind, where their prompts are the same."""
+    """Join one teacher's ratings of one exchange and kind, where their prompts are the same."""
     found: dict[object, Example] = {}
     for number, example in enumerate(examples):
-        key = number if example.kind == "pair" else (example.kind, example.exchange, example.prompt)
+        rated = example.kind in ("good", "bad")
+        key = (example.kind, example.exchange, example.prompt, example.teacher) if rated else number
         if key in found:
             example = replace(example, replies=(*found[key].replies, *example.replies))
         found[key] = example
@@ -78,13 +93,18 @@ def _merged(examples: Sequence[Example]) -> tuple[Example, ...]:
 
 
 def _example(record: PreferencePair | RatedReply, renderer: Renderer) -> Example:
-    prompt = record.prompt_ids or renderer.prompt(record.prompt)
+    prompt, told = record.prompt_ids or renderer.prompt(record.prompt), record.provenance
     if isinstance(record, PreferencePair):
         chosen = record.chosen_ids or renderer.reply(record.chosen)
         rejected = record.rejected_ids or renderer.reply(record.rejected)
-        return Example("pair", prompt, (chosen, rejected), record.provenance.exchange)
+        kind: Kind = "tie" if record.source == "tie" else "pair"
+        return Example(kind, prompt, (chosen, rejected), told.exchange, teacher=told.teacher, side=record.chosen_side)
     reply = record.completion_ids or renderer.reply(record.completion)
-    return Example("good" if record.desirable else "bad", prompt, (reply,), record.provenance.exchange)
+    return Example("good" if record.desirable else "bad", prompt, (reply,), told.exchange, teacher=told.teacher)
+
+
+def _aged(seconds: float, half_life: float) -> float:
+    return 0.5 ** (seconds / DAY / half_life) if half_life else 1.0
 
 
 def _fitted(
@@ -99,9 +119,9 @@ def _fitted(
     cut["replies"] += replies != example.replies
     room = max_tokens - max(map(len, replies))
     if len(example.prompt) <= room:
-        return Example(example.kind, example.prompt, replies, example.exchange)
+        return replace(example, replies=replies)
     cut["prompts"] += 1
-    return Example(example.kind, _shorter(record.prompt, renderer, room), replies, example.exchange)
+    return replace(example, prompt=_shorter(record.prompt, renderer, room), replies=replies)
 
 
 def _shorter(prompt: Sequence[ChatMessage], renderer: Renderer, room: int) -> Tokens:

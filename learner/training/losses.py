@@ -6,6 +6,8 @@ Knows nothing of models, batches or records.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +33,15 @@ def rating_loss(ratio: Tensor, desirable: Tensor, beta: float) -> Tensor:
     return 1 - torch.sigmoid(sign * beta * ratio)
 
 
-def token_nll(logps: Tensor, lengths: Tensor) -> Tensor:
-    """Mean negative log-likelihood per token: the SFT term on chosen replies."""
-    return -logps.sum() / lengths.sum().clamp(min=1)
+def tie_loss(first: Tensor, second: Tensor, beta: float, alpha: float) -> Tensor:
+    """Rao–Kupper's −log P(tie), one value a pair: −log(ν² − 1) − log σ(Δ − α) − log σ(−Δ − α) with ν = e^α.
+
+    Δ = β·(first − second); after 2409.17431. It is least at Δ = 0, so it pulls the two together.
+    """
+    margin = beta * (first - second)
+    return -math.log(math.expm1(2 * alpha)) - F.logsigmoid(margin - alpha) - F.logsigmoid(-margin - alpha)
+
+
+def token_nll(logps: Tensor, lengths: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean negative log-likelihood per token: the SFT term on chosen replies, each with its weight."""
+    return -(weight * logps).sum() / lengths.sum().clamp(min=1)

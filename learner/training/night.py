@@ -37,6 +37,7 @@ from learner.training.practice import Practice
 from learner.training.preferences import Logps, Trained
 from learner.training.replay import Kept, keep
 from learner.training.samples import asked, before_and_after
+from learner.training.teachers import Rules, Trust, weighed
 from learner.training.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Outcome:
     counts: dict[str, int]
     reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
+    trusted: tuple[Trust, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -70,6 +72,7 @@ class Outcome:
             "learning_rate": self.learning_rate,
             "share": self.share,
             "records": self.counts,
+            "teachers": [dataclasses.asdict(one) for one in self.trusted],
             "tried": [
                 {
                     "learning_rate": one.trained.learning_rate,
@@ -99,16 +102,22 @@ class Night:
         with self.trace.phase("load"):
             self._load()
         recipe = self.request.recipe
-        self.examples = examples.build(frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds)
-        self.judge = Judge(
-            self.model, self.renderer, self.examples.all, frozen.canaries,
-            self.request.gate, recipe, self.request.seed,
-        )  # fmt: skip
+        self.examples = examples.build(
+            frozen.records, self.renderer, recipe.room(self.parameters), recipe.folds, recipe.half_life
+        )
+        self.judge = self._new_judge()
         self.practice = Practice(
             self.model, self.renderer, self.anchor, recipe, self._free_prompts(recipe.drawn),
             self.request.seed, self.scratch,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
+
+    def _new_judge(self) -> Judge:
+        request = self.request
+        return Judge(
+            self.model, self.renderer, self.examples.all, self.frozen.canaries,
+            request.gate, request.recipe, request.seed,
+        )  # fmt: skip
 
     def _load(self) -> None:
         request, recipe = self.request, self.request.recipe
@@ -141,11 +150,15 @@ class Night:
     def judged(self) -> Outcome:
         """Train and judge. Too little to train on or to judge by is a refusal, not an error."""
         records = self.frozen.records
-        counts = {"pairs": len(records.pairs), "ratings": len(records.ratings)}
+        counts = {"pairs": len(records.pairs), "ratings": len(records.ratings), "tied": len(records.tied)}
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
-        given = gate.enough(len(self.examples.all), max(1, self.request.gate.min_judged))
+        given = self._enough()
         if not given.held:
             return Outcome(self.anchor, 0.0, 0.0, (), None, counts, (given.fault,), (given,))
+        trusted, counts["distrusted"] = self._weigh()
+        given = self._enough(contradicted=True)
+        if not given.held:
+            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, (given.fault,), (given,), trusted)
         self.progress("train", 0.0, "measuring the anchor")
         with self.trace.phase("baselines"):
             base = evaluation.baselines(self.judge, self.anchor, self.champion)
@@ -158,11 +171,10 @@ class Night:
         with self.trace.phase("judging"):
             figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
             self._compare(pick.weights)
-        checks = tuple(gate.checks(figures, self.request.gate))
-        reasons = tuple(gate.reasons_to_refuse(figures, self.request.gate))
-        return Outcome(
-            pick.weights, pick.trained.learning_rate, pick.share, tuple(tried), figures, counts, reasons, checks
-        )
+        checks = (*gate.checks(figures, self.request.gate), self._hanging())
+        reasons = tuple(check.fault for check in checks if not check.held)
+        rate = pick.trained.learning_rate
+        return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, reasons, checks, trusted)
 
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
@@ -173,6 +185,28 @@ class Night:
         before = self.champion or self.anchor
         prompts = asked(self.frozen.records, self.examples.all)
         self.trace.samples(self.champion is not None, before_and_after(self.judge, prompts, before, weights))
+
+    def _enough(self, contradicted: bool = False) -> Check:
+        return gate.enough(
+            sum(self.examples.counts().values()), max(1, self.request.gate.min_judged), contradicted=contradicted
+        )
+
+    def _weigh(self) -> tuple[tuple[Trust, ...], int]:
+        """Give every example its teacher's weight, leave out what counts nothing, and say who counts what."""
+        recipe, owners, every = self.request.recipe, frozenset(self.request.owners), self.examples.all
+        rules = Rules(owners, recipe.quarantine, recipe.quarantine_weight)
+        trusted = tuple(self.practice.trust(every, rules))
+        kept = tuple(weighed(every, trusted, owners))
+        if kept != every:
+            self.examples = dataclasses.replace(self.examples, all=kept)
+            self.judge = self._new_judge()
+        log.info("teachers: %s; %d of %d examples count nothing", Counter(one.state for one in trusted),
+                 len(every) - len(kept), len(every))  # fmt: skip
+        return trusted, len(every) - len(kept)
+
+    def _hanging(self) -> Check:
+        least = self.request.gate.without_one
+        return gate.hanging(self.practice.hanging(self.examples.all, self.request.owners, least))
 
     def _climbed(self, base: Baselines, reference: Logps) -> tuple[Tried, list[Tried]]:
         recipe = self.request.recipe

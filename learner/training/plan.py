@@ -1,4 +1,4 @@
-"""Decides which examples each training step sees. Pure and reproducible.
+"""Decides which examples each training step sees, and how much each counts. Pure and reproducible.
 
 Knows nothing of torch or tokens.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Sequence
 
 from learner.training.examples import Example, Kind
 from learner.training.recipe import Recipe
 
-KINDS: tuple[Kind, ...] = ("pair", "good", "bad", "drawn")
+KINDS: tuple[Kind, ...] = ("pair", "good", "bad", "drawn", "tie")
+PAIRS_A_TIE = 8  # a step has at least one tie beside so many pairs, while there are any
 RATINGS_A_PAIR = 4  # so many single replies are worth a step's place of one pair
 
 
@@ -41,6 +43,24 @@ def replayed(count: int, passes: int, recipe: Recipe, seed: int) -> list[list[in
     return [order[i * wanted : (i + 1) * wanted] for i in range(passes)]
 
 
+def relative_weights(examples: Sequence[Example]) -> list[float]:
+    """How much each example counts beside the others of its sort: their mean is 1, and equal ones are exactly 1.
+
+    Over all examples rather than over those of a step, or a step of doubtful words alone would count in full.
+    """
+    sorts: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        sorts.setdefault("rated" if example.kind in ("good", "bad") else example.kind, []).append(i)
+    found = [1.0] * len(examples)
+    for members in sorts.values():
+        weights = [examples[i].weight for i in members]
+        if len(set(weights)) > 1:
+            mean = statistics.fmean(weights)
+            for i, weight in zip(members, weights, strict=True):
+                found[i] = weight / mean
+    return found
+
+
 def accumulation(recipe: Recipe) -> int:
     """How many forward passes make one optimiser step."""
     return max(1, round(recipe.batch_size / recipe.micro_batch_size))
@@ -62,6 +82,7 @@ def _rates(counts: dict[Kind, int], passes: int, recipe: Recipe) -> dict[Kind, f
     rates: dict[Kind, float] = {"pair": min(counts["pair"], room - drawn), "drawn": drawn}
     for kind in ("good", "bad"):
         rates[kind] = all_rated * counts[kind] / max(1, rated)
+    rates["tie"] = max(min(counts["tie"], room / PAIRS_A_TIE), recipe.epochs * counts["tie"] / passes)
     return rates
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from peft import PeftModel
 
-from learner.training import preferences, reward
+from learner.training import preferences, reward, teachers
 from learner.training.examples import Example, Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.logprobs import Row
@@ -24,10 +24,13 @@ from learner.training.model import ChatRenderer, Weights, restore
 from learner.training.preferences import Logps, OnStep, Rung, Trained, reply_logps_of
 from learner.training.recipe import Recipe
 from learner.training.replay import Kept
-from learner.training.reward import Features, Reward, Scale
+from learner.training.reward import Comparison, Features, Reward, Scale
+from learner.training.teachers import Rules, Trust
 from learner.training.trace import Trace
 
 log = logging.getLogger(__name__)
+
+TRUST_SEED = 0  # not the night's: the same records give everybody the same weight
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Practice:
     seed: int
     scratch: str
     _first: Drawn | None = None  # the anchor's own
-    _features: dict[Example, Features] = field(default_factory=dict)
+    _features: dict[Row, Features] = field(default_factory=dict)
 
     def train(
         self,
@@ -86,6 +89,34 @@ class Practice:
 
     def reward(self, examples: Sequence[Example]) -> Reward | None:
         """What `examples` tell of people's taste; None when there is too little or it contradicts itself."""
+        compared = self._compared(examples)
+        if compared is None:
+            return None
+        known = reward.fit(*compared, self.seed)
+        if known is None:
+            log.info("%d examples give no reward", len(examples))
+        else:
+            log.info("reward: penalty %g, gain %.3f ± %.3f nats", known.penalty, known.gain, known.error)
+        return known
+
+    def trust(self, examples: Sequence[Example], rules: Rules) -> list[Trust]:
+        """What the word of everybody who said something of `examples` counts: the same in every night."""
+        if len({example.teacher for example in examples}) < 2:
+            return teachers.trust(examples, None, TRUST_SEED, rules)
+        self._look_at(examples)
+        scale = Scale.of(torch.cat([self._features[one.prompt, one.replies] for one in examples]))
+        return teachers.trust(examples, (self._rows(examples, scale), scale), TRUST_SEED, rules)
+
+    def hanging(self, examples: Sequence[Example], owners: Collection[str], floor: float) -> list[str]:
+        """Who of several teachers alone decides what the reward likes."""
+        compared = self._compared(examples) if len({example.teacher for example in examples}) > 1 else None
+        if compared is None:
+            return []
+        drawn = torch.cat(self._drawn(self.anchor, 0).features)
+        return teachers.hanging(*compared, self.seed, drawn, owners, floor)
+
+    def _compared(self, examples: Sequence[Example]) -> tuple[list[Comparison], Scale] | None:
+        """What `examples` say as the rows of a regression; None where nothing can be drawn to measure them by."""
         if not self.recipe.drawn or not self.prompts or not examples:
             return None
         first = self._drawn(self.anchor, 0)
@@ -93,21 +124,17 @@ class Practice:
             return None
         scale = Scale.of(torch.cat(first.features))
         self._look_at(examples)
-        known = reward.fit(
-            reward.comparisons(examples, [scale(self._features[one]) for one in examples]), scale, self.seed
-        )
-        if known is None:
-            log.info("%d examples give no reward", len(examples))
-        else:
-            log.info("reward: penalty %g, gain %.3f ± %.3f nats", known.penalty, known.gain, known.error)
-        return known
+        return self._rows(examples, scale), scale
+
+    def _rows(self, examples: Sequence[Example], scale: Scale) -> list[Comparison]:
+        return reward.comparisons(examples, [scale(self._features[one.prompt, one.replies]) for one in examples])
 
     def _look_at(self, examples: Sequence[Example]) -> None:
         """Note the anchor's features of the examples' replies, once a night."""
-        new = [one for one in examples if one not in self._features]
+        rows = dict.fromkeys((one.prompt, one.replies) for one in examples)
+        new = [row for row in rows if row not in self._features]
         restore(self.model, self.anchor)
-        rows = [(one.prompt, one.replies) for one in new]
-        self._features.update(zip(new, reward.features(self.model, rows), strict=True))
+        self._features.update(zip(new, reward.features(self.model, new), strict=True))
 
     def _drawn(self, weights: Weights, number: int) -> Drawn:
         """Replies of `weights`; the anchor's are drawn once a night."""

@@ -23,7 +23,7 @@ from trl import DPOConfig, DPOTrainer
 from learner.training import plan
 from learner.training.examples import Example
 from learner.training.logprobs import Packed, branch_logps, grouped, packed, reply_logps, scored_logps
-from learner.training.losses import pair_loss, rating_loss, token_nll
+from learner.training.losses import pair_loss, rating_loss, tie_loss, token_nll
 from learner.training.model import Weights, restore, snapshot
 from learner.training.plan import KINDS
 from learner.training.recipe import Recipe
@@ -57,6 +57,7 @@ class PreferenceCollator:
 
     def __init__(self, examples: Sequence[Example], reference: Logps, kept: Sequence[Kept]) -> None:
         self.examples, self.reference, self.kept = examples, reference, kept
+        self.weights = plan.relative_weights(examples)
 
     def __call__(self, steps: list[dict[str, list[int]]]) -> dict[str, Any]:
         indices = [index for step in steps for index in step["examples"]]
@@ -79,6 +80,7 @@ class PreferenceCollator:
             "lengths": torch.tensor([[*map(len, one.replies), *rest] for one, rest in zip(members, fill, strict=True)]),
             "kind": torch.tensor([KINDS.index(example.kind) for example in members]),
             "doubt": torch.tensor([example.doubt for example in members]),
+            "weight": torch.tensor([self.weights[i] for i in indices]),
         }
 
 
@@ -101,8 +103,8 @@ class PreferenceTrainer(DPOTrainer):
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Tensor:
         parts = [_scored(model, group) for group in inputs["groups"]]
-        logps, reference, lengths, kind, doubt = (_joined([part[k] for part in parts]) for k in range(5))
-        loss = objective(logps, reference, lengths, kind, doubt, self.recipe)
+        logps, reference, lengths, kind, doubt, weight = (_joined([part[k] for part in parts]) for k in range(6))
+        loss = objective(logps, reference, lengths, kind, doubt, weight, self.recipe)
         for group in inputs["replay"]:
             own = scored_logps(model, _packed(group))
             loss = loss + self.recipe.replay_weight * divergence(own, group["tokens"], group["anchor"])
@@ -110,20 +112,31 @@ class PreferenceTrainer(DPOTrainer):
         return loss
 
 
-def objective(logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, doubt: Tensor, recipe: Recipe) -> Tensor:
-    """The loss of a step. `kind` and `doubt` are [examples], the rest [examples, replies], zero where there is one."""
+def objective(
+    logps: Tensor, reference: Tensor, lengths: Tensor, kind: Tensor, doubt: Tensor, weight: Tensor, recipe: Recipe
+) -> Tensor:
+    """The loss of a step. `logps`, `reference` and `lengths` are [examples, replies], zero where there is one.
+
+    `kind`, `doubt` and `weight` are [examples]; weights have mean 1 over a training.
+    """
     ratio, shown = logps - reference, lengths > 0
     pairs = (kind == KINDS.index("pair")) | (kind == KINDS.index("drawn"))
     loss = ratio.sum() * 0.0
     if pairs.any():
         chosen, rejected = ratio[pairs, 0], ratio[pairs, 1]
         smoothing = doubt[pairs].clamp(min=recipe.label_smoothing)
-        loss = loss + pair_loss(chosen, rejected, recipe.beta, smoothing).mean()
-        loss = loss + recipe.sft_weight * token_nll(logps[pairs, 0], lengths[pairs, 0])
-    rated = shown & ~pairs[:, None]
+        loss = loss + (weight[pairs] * pair_loss(chosen, rejected, recipe.beta, smoothing)).mean()
+        loss = loss + recipe.sft_weight * token_nll(logps[pairs, 0], lengths[pairs, 0], weight[pairs])
+    ties = kind == KINDS.index("tie")
+    if ties.any():
+        tied = tie_loss(ratio[ties, 0], ratio[ties, 1], recipe.beta, recipe.tie_alpha)
+        loss = loss + recipe.tie_weight * (weight[ties] * tied).mean()
+    rated = shown & ~(pairs | ties)[:, None]
     if rated.any():
         desirable = (kind == KINDS.index("good"))[:, None].expand_as(ratio)
-        loss = loss + recipe.rating_weight * rating_loss(ratio[rated], desirable[rated], recipe.beta).mean()
+        counts = weight[:, None].expand_as(ratio)[rated]
+        judged = rating_loss(ratio[rated], desirable[rated], recipe.beta)
+        loss = loss + recipe.rating_weight * (counts * judged).mean()
     return loss
 
 
@@ -134,9 +147,9 @@ def record_margins(logps: Tensor, reference: Tensor, kind: Tensor, beta: float) 
     return (beta * (ratio[:, 0] - ratio[:, 1])).tolist() if len(ratio) else []
 
 
-def _scored(model: nn.Module, group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    logps = branch_logps(model, _packed(group))
-    return logps, group["reference"], group["lengths"], group["kind"], group["doubt"]
+def _scored(model: nn.Module, group: dict[str, Any]) -> list[Tensor]:
+    names = ("reference", "lengths", "kind", "doubt", "weight")
+    return [branch_logps(model, _packed(group)), *(group[name] for name in names)]
 
 
 def _packed(group: dict[str, Any]) -> Packed:

@@ -38,6 +38,11 @@ class Recipe:
     label_smoothing: float = 0.1
     sft_weight: float = 1.0
     rating_weight: float = 0.3
+    tie_weight: float = 0.3
+    tie_alpha: float = 1.1  # ν = e^α is about 3: two replies of equal odds are called equal every other time
+    half_life: float = 0.0  # days after which a record counts half, beside the newest; 0: age counts nothing
+    quarantine: int = 10  # choices and ratings after which a new teacher's word counts in full
+    quarantine_weight: float = 0.25
     replay_weight: float = 4.0
     replay: int = 512
     replay_batch: int = 32

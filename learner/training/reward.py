@@ -32,12 +32,18 @@ RATING_WEIGHT = 0.3  # of a rating beside a choice: it has nothing to be compare
 
 @dataclass(frozen=True)
 class Comparison:
-    """What people said as one row of a regression: `better − worse` in features; `rated` against the usual reply."""
+    """What people said as one row of a regression: `better − worse` in features; `rated` against the usual reply.
+
+    `weight` is how much it counts beside other people's, `side` where the better one was shown.
+    """
 
     difference: Tensor  # [features]
     liked: bool
     rated: bool
     exchange: str
+    teacher: str = ""
+    weight: float = 1.0
+    side: int | None = None
 
 
 Features = Tensor  # of several replies, [replies, hidden size]
@@ -103,22 +109,33 @@ class Reward:
 
 
 def comparisons(examples: Sequence[Example], scaled: Sequence[Features]) -> list[Comparison]:
-    """The rows of the regression; `scaled` are the scaled features of each example's replies."""
+    """The rows of the regression; `scaled` are the scaled features of each example's replies. A tie tells nothing."""
     found: list[Comparison] = []
     for example, own in zip(examples, scaled, strict=True):
         if example.kind == "pair":
-            found.append(Comparison(own[0] - own[1], True, False, example.exchange))
-        else:
-            found += [Comparison(one, example.kind == "good", True, example.exchange) for one in own]
+            found.append(_row(example, own[0] - own[1], liked=True, rated=False))
+        elif example.kind != "tie":
+            found += [_row(example, one, liked=example.kind == "good", rated=True) for one in own]
     return found
 
 
-def fit(rows: Sequence[Comparison], scale: Scale, seed: int) -> Reward | None:
+def _row(example: Example, difference: Tensor, liked: bool, rated: bool) -> Comparison:
+    said = (example.exchange, example.teacher, example.weight, example.side)
+    return Comparison(difference, liked, rated, *said)
+
+
+def fit(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence[float] = PENALTIES) -> Reward | None:
     """The reward with the penalty that tells unseen comparisons best; None where none tells more than a coin."""
+    likeliest = guess(rows, scale, seed, penalties) if rows else None
+    return likeliest if likeliest and likeliest.gain > likeliest.error else None
+
+
+def guess(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence[float] = PENALTIES) -> Reward:
+    """The reward with the penalty that tells unseen comparisons best, be it no better than a coin."""
     x, y, weight = _table(rows)
     fold = _folds(rows, seed)
-    best: tuple[float, float, float] | None = None
-    for penalty in PENALTIES:
+    best = (max(penalties), -math.inf, 0.0)
+    for penalty in penalties:
         gains = torch.zeros(len(rows), dtype=torch.float64)
         for k in range(FOLDS):
             inside = fold == k
@@ -126,10 +143,8 @@ def fit(rows: Sequence[Comparison], scale: Scale, seed: int) -> Reward | None:
                 gains[inside] = _gain(x[inside], y[inside], _solved(x[~inside], y[~inside], weight[~inside], penalty))
         mean = float((weight * gains).sum() / weight.sum())
         spread = float((weight * (gains - mean) ** 2).sum() / weight.sum()) ** 0.5
-        if best is None or mean > best[1]:
+        if mean > best[1]:
             best = penalty, mean, spread / math.sqrt(float(weight.sum()))
-    if best is None or best[1] <= best[2]:
-        return None
     return Reward(_solved(x, y, weight, best[0])[:-1], scale, *best)
 
 
@@ -138,7 +153,9 @@ def _table(rows: Sequence[Comparison]) -> tuple[Tensor, Tensor, Tensor]:
     anyway = torch.tensor([[float(row.rated)] for row in rows], dtype=torch.float64)
     x = torch.cat([torch.stack([row.difference for row in rows]), anyway], dim=1)
     y = torch.tensor([float(row.liked) for row in rows], dtype=torch.float64)
-    weight = torch.tensor([RATING_WEIGHT if row.rated else 1.0 for row in rows], dtype=torch.float64)
+    most = max(row.weight for row in rows)
+    counts = [(RATING_WEIGHT if row.rated else 1.0) * (row.weight / most) for row in rows]
+    weight = torch.tensor(counts, dtype=torch.float64)
     return x, y, weight
 
 

@@ -76,6 +76,17 @@ async def test_a_lesson_that_fails_says_why(running: Running, tmp_path: Path) ->
         assert "no-such-model" in " ".join(result.reasons)
 
 
+async def test_a_lesson_knows_the_owners(running: Running, tmp_path: Path) -> None:
+    async with running(learner=LEARNER, ask_rate=1.0, model={"name": str(tmp_path / "none")}) as app:
+        await teach(app)
+        await app.database(app.store.claim_owner, app.settings.bots[0].name, "telegram", "77", 1.0)
+        result = await app.nights.start("default")
+        request = json.loads((app.settings.runs_dir / f"{result.number:04d}" / "request.json").read_text("utf-8"))
+        owners = await app.database(app.store.owners, app.settings.bots[0].name)
+        assert "telegram:77" in request["owners"]
+        assert request["owners"] == sorted(f"{owner.platform}:{owner.person}" for owner in owners)
+
+
 async def test_a_second_start_joins_the_running_night(running: Running) -> None:
     async with running(learner=LEARNER, ask_rate=1.0) as app:
         await teach(app)

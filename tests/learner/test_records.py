@@ -79,7 +79,20 @@ def test_both_bad_is_two_undesirable_replies() -> None:
 
 def test_a_tie_is_counted() -> None:
     records = derive([OFFER], [choice(1, "e", "tie")])
-    assert records == PreferenceRecords((), (), 1, {})
+    assert (records.pairs, records.ratings, records.ties, records.left_out) == ((), (), 1, {})
+    [tied] = records.tied
+    assert ({tied.chosen, tied.rejected}, tied.source, tied.chosen_side) == ({"one", "two"}, "tie", None)
+    assert records.exchanges() == {"e"}
+
+
+def test_a_tie_that_cannot_train_is_counted_all_the_same() -> None:
+    assert derive([SINGLE], [choice(1, "s", "tie")]) == PreferenceRecords((), (), 1, {"not_an_offer": 1})
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_choice_knows_where_the_chosen_reply_was_shown(side: int) -> None:
+    assert [pair.chosen_side for pair in derive([OFFER], [choice(1, "e", str(side))]).pairs] == [side]
+    assert derive([OFFER], [correction(1, "e", "three")]).pairs[0].chosen_side is None
 
 
 @pytest.mark.parametrize(("value", "desirable"), [("good", True), ("bad", False)])
@@ -143,6 +156,14 @@ def test_both_bad_leaves_out_only_what_was_cut_short() -> None:
 def test_a_reply_cut_at_its_length_still_counts() -> None:
     long = replace(SINGLE, candidates=(candidate("only", finish="length"),))
     assert ratings(derive([long], [rating(1, "s", "good")])) == [("only", True)]
+
+
+@pytest.mark.parametrize("value", ["1", "2", "tie", "both_bad"])
+def test_what_strangers_say_changes_nothing(value: str) -> None:
+    own = [choice(1, "e", "1")]
+    alone, beside = derive([OFFER], own), derive([OFFER], [*own, choice(2, "e", value, "web:bob", trusted=False)])
+    assert beside.left_out == {"untrusted": 1}
+    assert replace(beside, left_out={}) == alone
 
 
 def test_the_newest_word_counts() -> None:

@@ -17,7 +17,8 @@ LN2 = math.log(2)
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "records", "contradicted", "hanging", "gain", "champion", "kl", "finite", "length", "length_chosen",
+    "records", "contradicted", "hanging", "gain", "champion", "taste_anchor", "taste_champion",
+    "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 
 
@@ -29,7 +30,8 @@ class GateSettings:
     sampled_drop: float = 0.05  # language, ending, repetition of sampled replies
     canaries: int = 600
     min_judged: int = 5  # records
-    confidence: float = 0.95  # one-sided
+    preference_confidence: float = 0.995  # one-sided, that what people said carries over
+    confidence: float = 0.95  # one-sided, of everything else
     min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
     without_one: float = 0.3  # correlation of what is liked with and without any one of several teachers
     kl_per_token: float = 0.6
@@ -63,6 +65,22 @@ class PreferenceFigures:
 
 
 @dataclass(frozen=True)
+class TasteFigures:
+    """How much more the reward likes the candidate's replies than others' to the same prompts, in nats of log-odds.
+
+    `wins` is how often it likes them more than the anchor's, a tie as half. Errors are standard errors; the champion's
+    figures are zero where there is none.
+    """
+
+    count: int
+    wins: float
+    over_anchor: float
+    over_anchor_error: float
+    over_champion: float = 0.0
+    over_champion_error: float = 0.0
+
+
+@dataclass(frozen=True)
 class LengthFigures:
     """Mean reply lengths in tokens on the same prompts; errors are standard errors."""
 
@@ -87,6 +105,7 @@ class GateFigures:
     kl_per_token: float
     kl_per_reply: float
     length: LengthFigures
+    taste: TasteFigures | None = None  # None: what people said gives no reward
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,7 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     return [
         *_canary_checks(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop),
         *_sampled_checks(figures, settings),
-        *_preference_checks(figures.preference, settings),
+        *_preference_checks(figures.preference, settings, figures.taste),
         _drift_check(figures, settings),
         *_length_checks(figures.length, settings),
     ]
@@ -175,9 +194,9 @@ def preference_figures(
 
 def length_figures(candidate: Sequence[int], anchor: Sequence[int], chosen: Sequence[int]) -> LengthFigures:
     """Compare lengths of sampled replies with those of chosen ones."""
-    length, error = _mean_and_error(candidate)
-    wanted, wanted_error = _mean_and_error(chosen)
-    return LengthFigures(length, error, _mean_and_error(anchor)[0], wanted, wanted_error, len(chosen))
+    length, error = mean_and_error(candidate)
+    wanted, wanted_error = mean_and_error(chosen)
+    return LengthFigures(length, error, mean_and_error(anchor)[0], wanted, wanted_error, len(chosen))
 
 
 def _canary_checks(
@@ -216,21 +235,35 @@ def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]
     return found
 
 
-def _preference_checks(figures: PreferenceFigures, settings: GateSettings) -> list[Check]:
+def _preference_checks(figures: PreferenceFigures, settings: GateSettings, taste: TasteFigures | None) -> list[Check]:
+    """Whether what people said carries over, and whether what is said then pleases no less than what is said now."""
     given = enough(figures.count, settings.min_judged)
     if not given.held:
         return [given]
-    quantile = student_quantile(settings.confidence, round(figures.effective) - 1)
+    quantile = student_quantile(settings.preference_confidence, round(figures.effective) - 1)
     least = max(settings.min_gain, quantile * figures.error)
     unsure = (
         f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
         f"the anchor's {LN2:.3f}"
     )
+    found = [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
+    return [*found, *(_champion_checks(figures) if taste is None else _taste_checks(taste, settings))]
+
+
+def _champion_checks(figures: PreferenceFigures) -> list[Check]:
     worse = f"preferences: log-loss is {-figures.over_champion:.3f} above the champion's"
     over, error = figures.over_champion, figures.over_champion_error
-    found = [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
+    return [Check("champion", over, not over + error < 0, worse, low=-error)] if over or error else []
+
+
+def _taste_checks(figures: TasteFigures, settings: GateSettings) -> list[Check]:
+    least = NORMAL.inv_cdf(settings.confidence) * figures.over_anchor_error
+    fault = f"its replies please no more than the anchor's: {figures.over_anchor:+.2f} nats by what people said"
+    found = [Check("taste_anchor", figures.over_anchor, figures.over_anchor > least, fault, low=least)]
+    over, error = figures.over_champion, figures.over_champion_error
     if over or error:
-        found.append(Check("champion", over, not over + error < 0, worse, low=-error))
+        fault = f"its replies please less than the champion's: {over:+.2f} nats by what people said"
+        found.append(Check("taste_champion", over, not over + error < 0, fault, low=-error))
     return found
 
 
@@ -273,7 +306,7 @@ def softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean and its standard error; one value alone says nothing of its error."""
     return _weighted(values, [1.0] * len(values))
 

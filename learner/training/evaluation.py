@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from learner import gate
-from learner.gate import GateFigures, GateSettings, PreferenceFigures
+from learner.gate import GateFigures, GateSettings, PreferenceFigures, TasteFigures
 from learner.training import canaries as checks
+from learner.training import taste
 from learner.training.canaries import Canary, CanaryFigures, Reply
 from learner.training.examples import Example, Tokens
 from learner.training.generate import Decoding, replies
@@ -20,6 +21,7 @@ from learner.training.logprobs import reply_logps
 from learner.training.model import ChatRenderer, Weights, restore
 from learner.training.preferences import Logps, reply_logps_of
 from learner.training.recipe import Recipe
+from learner.training.taste import Score
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,13 @@ class Judge:
     def sampled(self, weights: Weights) -> Sampled:
         """Draw replies to the prompts of pairs (for lengths) and canaries (for checks)."""
         restore(self.model, weights)
-        prompts, few = self._length_prompts(), slice(0, self.settings.samples)
-        made = self.drawn([*prompts, *self.canary_prompts[few]])
-        figures = checks.figures(self.canaries[few], made[len(prompts) :])
-        return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[: len(prompts)]), figures)
+        made, first = self.drawn(self.sampled_prompts()), len(self._length_prompts())
+        figures = checks.figures(self.canaries[: self.settings.samples], made[first:])
+        return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[:first]), figures)
+
+    def sampled_prompts(self) -> list[Tokens]:
+        """What `sampled` draws replies to, in its order."""
+        return [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
 
     def drawn(self, prompts: Sequence[Tokens]) -> list[Reply]:
         """A reply to each prompt by the weights that are in the model, as people would see it."""
@@ -80,8 +85,7 @@ class Judge:
 
         On the candidate's own replies that is KL(candidate ‖ anchor); on the anchor's it is −KL(anchor ‖ candidate).
         """
-        prompts = [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
-        spoken = zip(prompts, sampled.replies, strict=True)
+        spoken = zip(self.sampled_prompts(), sampled.replies, strict=True)
         rows = [(prompt, (reply.tokens,)) for prompt, reply in spoken if reply.tokens]
         restore(self.model, weights)
         own = reply_logps(self.model, rows)
@@ -164,6 +168,7 @@ class Baselines:
     canary_anchor: CanaryFigures
     canary_champion: CanaryFigures | None
     sampled_anchor: Sampled
+    sampled_champion: Sampled | None = None
 
 
 def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
@@ -174,6 +179,7 @@ def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baseli
         canary_anchor=judge.canary(anchor),
         canary_champion=None if champion is None else judge.canary(champion),
         sampled_anchor=judge.sampled(anchor),
+        sampled_champion=None if champion is None else judge.sampled(champion),
     )
 
 
@@ -190,9 +196,14 @@ def champion_margins(evidence: Evidence, base: Baselines, trained_on: Collection
 
 
 def measure(
-    judge: Judge, weights: Weights, base: Baselines, canary: CanaryFigures, preference: PreferenceFigures
+    judge: Judge,
+    weights: Weights,
+    base: Baselines,
+    canary: CanaryFigures,
+    preference: PreferenceFigures,
+    score: Score | None,
 ) -> GateFigures:
-    """Every figure that the gate wants of `weights`."""
+    """Every figure that the gate wants of `weights`; `score` is the reward's, where there is one."""
     sampled = judge.sampled(weights)
     per_token, per_reply = judge.moved(weights, base.anchor, sampled)
     return GateFigures(
@@ -205,4 +216,10 @@ def measure(
         kl_per_token=per_token,
         kl_per_reply=per_reply,
         length=gate.length_figures(sampled.pair_lengths, base.sampled_anchor.pair_lengths, judge.chosen_lengths()),
+        taste=None if score is None else _taste(judge, score, sampled, base),
     )
+
+
+def _taste(judge: Judge, score: Score, sampled: Sampled, base: Baselines) -> TasteFigures:
+    champion = base.sampled_champion.replies if base.sampled_champion else None
+    return taste.compared(score, judge.sampled_prompts(), sampled.replies, base.sampled_anchor.replies, champion)

@@ -169,7 +169,9 @@ class Night:
             preference = self._preference(base, evidence, pick)
         self.progress("gate", 0.7, "judging")
         with self.trace.phase("judging"):
-            figures = evaluation.measure(self.judge, pick.weights, base, pick.canary, preference)
+            figures = evaluation.measure(
+                self.judge, pick.weights, base, pick.canary, preference, self.practice.score(self.examples.all)
+            )
             self._compare(pick.weights)
         checks = (*gate.checks(figures, self.request.gate), self._hanging())
         reasons = tuple(check.fault for check in checks if not check.held)

@@ -25,6 +25,7 @@ from learner.training.preferences import Logps, OnStep, Rung, Trained, reply_log
 from learner.training.recipe import Recipe
 from learner.training.replay import Kept
 from learner.training.reward import Comparison, Features, Reward, Scale
+from learner.training.taste import Score
 from learner.training.teachers import Rules, Trust
 from learner.training.trace import Trace
 
@@ -98,6 +99,15 @@ class Practice:
         else:
             log.info("reward: penalty %g, gain %.3f ± %.3f nats", known.penalty, known.gain, known.error)
         return known
+
+    def score(self, examples: Sequence[Example]) -> Score | None:
+        """What scores replies by the reward of `examples`; None where there is no reward."""
+        known = self.reward(examples)
+        return None if known is None else partial(self._scored, known)
+
+    def _scored(self, known: Reward, rows: Sequence[Row]) -> list[float]:
+        restore(self.model, self.anchor)
+        return [float(known.scores(one)[0]) for one in reward.features(self.model, rows)]
 
     def trust(self, examples: Sequence[Example], rules: Rules) -> list[Trust]:
         """What the word of everybody who said something of `examples` counts: the same in every night."""

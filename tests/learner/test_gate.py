@@ -9,7 +9,7 @@ import random
 import pytest
 
 from learner import gate
-from learner.gate import GateFigures, GateSettings, LengthFigures
+from learner.gate import GateFigures, GateSettings, LengthFigures, TasteFigures
 from learner.training.canaries import CanaryFigures
 
 SETTINGS = GateSettings()
@@ -87,12 +87,12 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
     def passes(mean: float) -> float:
         count = 0
         for _ in range(400):
-            margins = [source.gauss(mean, 1.0) for _ in range(20)]
-            figures = gate.preference_figures(margins, 20, None)
+            margins = [source.gauss(mean, 1.0) for _ in range(30)]
+            figures = gate.preference_figures(margins, 30, None)
             count += not gate.reasons_to_refuse(good(preference=figures), SETTINGS)
         return count / 400
 
-    assert passes(0.0) < 0.05
+    assert passes(0.0) < 0.01
     assert passes(1.0) > 0.85
 
 
@@ -128,3 +128,24 @@ def test_records_that_say_little_do_not_drown_those_that_say_much() -> None:
     assert alone.effective == 6
     assert 6 < weighed.effective < 46
     assert gate.preference_figures(pairs, 0, None, [0.0] * 6).gain == 0
+
+
+def tasted(**changes: float) -> GateFigures:
+    return good(
+        taste=TasteFigures(**{"count": 256, "wins": 0.7, "over_anchor": 0.8, "over_anchor_error": 0.05} | changes)
+    )
+
+
+def test_replies_that_please_less_than_the_champions_are_refused_however_the_log_losses_stand() -> None:
+    worse = dataclasses.replace(good().preference, over_champion=-0.05, over_champion_error=0.01)
+    assert any("above the champion" in reason for reason in gate.reasons_to_refuse(good(preference=worse), SETTINGS))
+    better = tasted(over_champion=0.1, over_champion_error=0.02)
+    assert gate.reasons_to_refuse(dataclasses.replace(better, preference=worse), SETTINGS) == []
+    [reason] = gate.reasons_to_refuse(tasted(over_champion=-0.1, over_champion_error=0.02), SETTINGS)
+    assert "less than the champion's" in reason
+
+
+def test_replies_that_please_no_more_than_the_anchors_are_refused() -> None:
+    assert gate.reasons_to_refuse(tasted(), SETTINGS) == []
+    [reason] = gate.reasons_to_refuse(tasted(over_anchor=0.05, over_anchor_error=0.05), SETTINGS)
+    assert "no more than the anchor's" in reason

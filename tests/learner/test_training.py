@@ -271,7 +271,8 @@ def test_a_record_is_judged_by_a_training_that_did_not_see_it(night: Night, monk
     monkeypatch.setattr(night.judge, "logps", asked)
     outcome = night.judged()
     everything = {one.exchange for one in night.examples.all}
-    whole, *folds = seen
+    whole, *folds, scoring = seen
+    assert scoring == everything
     reference, *parts = judged
     assert whole == reference == everything == set().union(*parts)
     assert len(folds) == len(parts) == QUICK.folds

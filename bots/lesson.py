@@ -16,6 +16,7 @@ from bots import own_canaries
 from bots.settings import LearnerSettings, Settings
 from learner import loras
 from learner.frozen import NightRequest, read_canaries
+from learner.gate import PRESETS
 from learner.training.canaries import Canary
 from learner.training.recipe import Recipe
 
@@ -37,6 +38,7 @@ def night_request(settings: Settings, mind: str, number: int, owners: Iterable[s
         loras_dir=str(settings.loras_dir),
         champion=str(champion) if champion is not None else None,
         recipe=recipe(settings.learner),
+        gate=PRESETS[settings.learner.gate],
         device=model.device,
         dtype=model.dtype,
         quantisation=model.quantisation,

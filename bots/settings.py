@@ -100,6 +100,7 @@ class LearnerSettings(Frozen):
     tell_owner: bool = True  # how a night ended, in the owner's private chat
     canaries: str = ""  # a JSONL file; empty: the ones that came with the model, if any
     threads: int = Field(0, ge=0)
+    gate: Literal["off", "normal", "strict"] = "normal"  # see learner/gate.py
     probation: Literal["off", "on"] = "off"  # "on": what passed the gate duels with the champion before it speaks
     duels: DuelSettings = DuelSettings()
     recipe: RecipeSettings = RecipeSettings()

@@ -43,6 +43,20 @@ class GateSettings:
     samples: int = 128
 
 
+# How much a new LoRA must show. "off" refuses only what is broken or no longer knows its language.
+PRESETS = {
+    "off": GateSettings(
+        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=0.5, confidence=0.999, min_gain=-1.0,
+        kl_per_token=3.0, without_one=-1.0,
+    ),
+    "normal": GateSettings(),
+    "strict": GateSettings(
+        canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
+        confidence=0.99, kl_per_token=0.4, without_one=0.5,
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class PreferenceFigures:
     """Log-losses on records that the judged weights did not train on: the anchor's is log 2 by definition.

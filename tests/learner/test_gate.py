@@ -149,3 +149,19 @@ def test_replies_that_please_no_more_than_the_anchors_are_refused() -> None:
     assert gate.reasons_to_refuse(tasted(), SETTINGS) == []
     [reason] = gate.reasons_to_refuse(tasted(over_anchor=0.05, over_anchor_error=0.05), SETTINGS)
     assert "no more than the anchor's" in reason
+
+
+def test_the_stricter_a_preset_the_more_it_asks() -> None:
+    off, normal, strict = (gate.PRESETS[name] for name in ("off", "normal", "strict"))
+    fallen = dataclasses.replace(good().canary_anchor, right=good().canary_anchor.right - 0.015)
+    assert [gate.reasons_to_refuse(good(canary=fallen), one) for one in (off, normal)] == [[], []]
+    assert any("canaries" in reason for reason in gate.reasons_to_refuse(good(canary=fallen), strict))
+    nothing = gate.preference_figures([0.1, -0.1] * 20, 40, None)
+    assert gate.reasons_to_refuse(good(preference=nothing), off) == []
+    assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
+
+
+def test_even_a_gate_that_is_off_lets_no_broken_numbers_speak() -> None:
+    assert gate.reasons_to_refuse(good(kl_per_token=math.nan), gate.PRESETS["off"]) != []
+    silent = dataclasses.replace(good().sampled, ended=0.2)
+    assert gate.reasons_to_refuse(good(sampled=silent), gate.PRESETS["off"]) != []

@@ -46,7 +46,7 @@ class GateSettings:
 # How much a new LoRA must show. "off" refuses only what is broken or no longer knows its language.
 PRESETS = {
     "off": GateSettings(
-        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=0.5, confidence=0.999, min_gain=-1.0,
+        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
         kl_per_token=3.0, without_one=-1.0,
     ),
     "normal": GateSettings(),

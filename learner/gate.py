@@ -6,14 +6,21 @@ Knows nothing of models, files or how the figures were measured.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from learner.figures import (
+    LN2,
+    NORMAL,
+    GateFigures,
+    LengthFigures,
+    PreferenceFigures,
+    TasteFigures,
+    student_quantile,
+)
 from learner.training.canaries import CanaryFigures
 
-LN2 = math.log(2)
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_language", "sampled_ended", "sampled_unrepeated",
@@ -55,71 +62,6 @@ PRESETS = {
         confidence=0.99, kl_per_token=0.4, without_one=0.5,
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class PreferenceFigures:
-    """Log-losses on records that the judged weights did not train on: the anchor's is log 2 by definition.
-
-    `gain` is the mean of log 2 − loss over the records, `error` its standard error;
-    `over_champion` and its error compare with the champion (0 when there is none) on those records
-    that it did not train on either.
-    `effective` is how many records of equal weight would say as much (Kish).
-    """
-
-    count: int
-    pairs: int
-    loss: float
-    accuracy: float
-    gain: float
-    error: float
-    over_champion: float = 0.0
-    over_champion_error: float = 0.0
-    effective: float = 0.0
-
-
-@dataclass(frozen=True)
-class TasteFigures:
-    """How much more the reward likes the candidate's replies than others' to the same prompts, in nats of log-odds.
-
-    `wins` is how often it likes them more than the anchor's, a tie as half. Errors are standard errors; the champion's
-    figures are zero where there is none.
-    """
-
-    count: int
-    wins: float
-    over_anchor: float
-    over_anchor_error: float
-    over_champion: float = 0.0
-    over_champion_error: float = 0.0
-
-
-@dataclass(frozen=True)
-class LengthFigures:
-    """Mean reply lengths in tokens on the same prompts; errors are standard errors."""
-
-    candidate: float
-    candidate_error: float
-    anchor: float
-    chosen: float
-    chosen_error: float
-    count: int
-
-
-@dataclass(frozen=True)
-class GateFigures:
-    """All that was measured on one candidate."""
-
-    canary: CanaryFigures
-    canary_anchor: CanaryFigures
-    canary_champion: CanaryFigures | None
-    sampled: CanaryFigures
-    sampled_anchor: CanaryFigures
-    preference: PreferenceFigures
-    kl_per_token: float
-    kl_per_reply: float
-    length: LengthFigures
-    taste: TasteFigures | None = None  # None: what people said gives no reward
 
 
 @dataclass(frozen=True)
@@ -171,46 +113,6 @@ def reasons_to_refuse(figures: GateFigures, settings: GateSettings) -> list[str]
 def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: CanaryFigures | None, drop: float) -> bool:
     """Whether the candidate's canaries are within `drop` of the anchor's and the champion's."""
     return all(check.held for check in _canary_checks(candidate, anchor, champion, drop))
-
-
-def preference_figures(
-    margins: Sequence[float],
-    pairs: int,
-    champion: Sequence[float | None] | None,
-    weights: Sequence[float] | None = None,
-) -> PreferenceFigures:
-    """Judge margins (log-odds that the model gives to what people preferred), weighted or all alike.
-
-    The champion's are None where it trained on the record.
-    """
-    counts = [1.0] * len(margins) if weights is None else weights
-    if not sum(counts):
-        return PreferenceFigures(0, 0, LN2, 0.5, 0.0, math.inf)
-    losses = [softplus(-margin) for margin in margins]
-    gain, error = _weighted([LN2 - loss for loss in losses], counts)
-    over, over_error = 0.0, 0.0
-    rows = zip(champion or (), losses, counts, strict=False)
-    unseen = [(softplus(-theirs) - loss, count) for theirs, loss, count in rows if theirs is not None]
-    if sum(count for _, count in unseen):
-        over, over_error = _weighted([more for more, _ in unseen], [count for _, count in unseen])
-    return PreferenceFigures(
-        count=len(margins),
-        pairs=pairs,
-        loss=LN2 - gain,
-        accuracy=_weighted([(margin > 0) + 0.5 * (margin == 0) for margin in margins], counts)[0],
-        gain=gain,
-        error=error,
-        over_champion=over,
-        over_champion_error=over_error,
-        effective=sum(counts) ** 2 / sum(count**2 for count in counts),
-    )
-
-
-def length_figures(candidate: Sequence[int], anchor: Sequence[int], chosen: Sequence[int]) -> LengthFigures:
-    """Compare lengths of sampled replies with those of chosen ones."""
-    length, error = mean_and_error(candidate)
-    wanted, wanted_error = mean_and_error(chosen)
-    return LengthFigures(length, error, mean_and_error(anchor)[0], wanted, wanted_error, len(chosen))
 
 
 def _canary_checks(
@@ -302,40 +204,3 @@ def _length_checks(figures: LengthFigures, settings: GateSettings) -> list[Check
     high = settings.length[1] * max(chosen, anchor) + slack
     fault = f"replies of {length:.1f} tokens: the chosen ones have {chosen:.1f}"
     return [hard, Check("length_chosen", length, low <= length <= high, fault, low, high, chosen)]
-
-
-def student_quantile(confidence: float, degrees: int) -> float:
-    """Student's t quantile by Cornish–Fisher: within 1 % from three degrees of freedom on at 0.90."""
-    z, n = NORMAL.inv_cdf(confidence), max(1, degrees)
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-    )
-
-
-def softplus(x: float) -> float:
-    """log(1 + e^x) without overflow."""
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error; one value alone says nothing of its error."""
-    return _weighted(values, [1.0] * len(values))
-
-
-def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
-    """The weighted mean and its standard error (Cochran's ratio estimate)."""
-    if not values:
-        return 0.0, math.inf
-    total = sum(weights)
-    mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / total
-    count = len(values)
-    if count < 2:
-        return mean, math.inf
-    squares = math.fsum((w * (x - mean)) ** 2 for w, x in zip(weights, values, strict=True))
-    return mean, math.sqrt(squares * count / (count - 1)) / total
-
-
-NORMAL = statistics.NormalDist()

@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from learner import gate
-from learner.gate import GateFigures, GateSettings, PreferenceFigures, TasteFigures
+from learner.figures import GateFigures, PreferenceFigures, TasteFigures, length_figures, preference_figures
+from learner.gate import GateSettings
 from learner.training import canaries as checks
 from learner.training import taste
 from learner.training.canaries import Canary, CanaryFigures, Reply
@@ -156,7 +156,7 @@ def preference(
     paired = [examples[i].kind == "pair" for i in judged]
     weights = [(1.0 if pair else rating_weight) * examples[i].weight for i, pair in zip(judged, paired, strict=True)]
     theirs = None if champion is None else [champion[i] for i in judged]
-    return gate.preference_figures([own[i] for i in judged], sum(paired), theirs, weights)
+    return preference_figures([own[i] for i in judged], sum(paired), theirs, weights)
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def measure(
         preference=preference,
         kl_per_token=per_token,
         kl_per_reply=per_reply,
-        length=gate.length_figures(sampled.pair_lengths, base.sampled_anchor.pair_lengths, judge.chosen_lengths()),
+        length=length_figures(sampled.pair_lengths, base.sampled_anchor.pair_lengths, judge.chosen_lengths()),
         taste=None if score is None else _taste(judge, score, sampled, base),
     )
 

@@ -22,8 +22,9 @@ from transformers import set_seed
 
 from learner import gate, loras
 from learner.engine.fingerprint import fingerprint
+from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
-from learner.gate import Check, GateFigures, PreferenceFigures
+from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model
 from learner.training.canaries import Canary

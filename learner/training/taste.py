@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from learner.gate import TasteFigures, mean_and_error
+from learner.figures import TasteFigures, mean_and_error
 from learner.training.canaries import Reply
 from learner.training.examples import Tokens
 from learner.training.logprobs import Row

@@ -9,7 +9,16 @@ import random
 import pytest
 
 from learner import gate
-from learner.gate import GateFigures, GateSettings, LengthFigures, TasteFigures
+from learner.figures import (
+    LN2,
+    GateFigures,
+    LengthFigures,
+    TasteFigures,
+    preference_figures,
+    softplus,
+    student_quantile,
+)
+from learner.gate import GateSettings
 from learner.training.canaries import CanaryFigures
 
 SETTINGS = GateSettings()
@@ -28,7 +37,7 @@ def good(**changes: object) -> GateFigures:
         canary_champion=canary(),
         sampled=canary(0.93),
         sampled_anchor=canary(0.93),
-        preference=gate.preference_figures(margins, 8, [margin * 0.8 for margin in margins]),
+        preference=preference_figures(margins, 8, [margin * 0.8 for margin in margins]),
         kl_per_token=0.2,
         kl_per_reply=2.4,
         length=LengthFigures(12.0, 0.3, 12.5, 12.2, 1.5, 8),
@@ -47,10 +56,10 @@ def test_a_good_night_passes() -> None:
         ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
-        ({"preference": gate.preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 records"),
-        ({"preference": gate.preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6, None)}, "not surely below"),
+        ({"preference": preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 records"),
+        ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6, None)}, "not surely below"),
         (
-            {"preference": gate.preference_figures([0.3, 0.4, 0.3, 0.5, 0.4, 0.3], 6, [2.0, 1.9, 2.1, 2.2, 1.8, 2.0])},
+            {"preference": preference_figures([0.3, 0.4, 0.3, 0.5, 0.4, 0.3], 6, [2.0, 1.9, 2.1, 2.2, 1.8, 2.0])},
             "above the champion's",
         ),
         ({"kl_per_token": 2.0}, "budget"),
@@ -70,13 +79,13 @@ def test_replies_on_the_way_to_shorter_ones_are_not_at_fault() -> None:
 
 
 def test_the_anchor_itself_shows_nothing() -> None:
-    figures = gate.preference_figures([0.0] * 20, 20, None)
-    assert figures.loss == pytest.approx(gate.LN2)
+    figures = preference_figures([0.0] * 20, 20, None)
+    assert figures.loss == pytest.approx(LN2)
     assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
 
 
 def test_hardly_anything_learned_is_nothing_however_sure() -> None:
-    figures = gate.preference_figures([0.001, 0.0011] * 50, 100, None)
+    figures = preference_figures([0.001, 0.0011] * 50, 100, None)
     assert figures.gain > 10 * figures.error
     assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
 
@@ -88,7 +97,7 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
         count = 0
         for _ in range(400):
             margins = [source.gauss(mean, 1.0) for _ in range(30)]
-            figures = gate.preference_figures(margins, 30, None)
+            figures = preference_figures(margins, 30, None)
             count += not gate.reasons_to_refuse(good(preference=figures), SETTINGS)
         return count / 400
 
@@ -98,36 +107,36 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
 
 @pytest.mark.parametrize(("degrees", "exact"), [(4, 1.533), (7, 1.415), (15, 1.341), (60, 1.296)])
 def test_student_quantile(degrees: int, exact: float) -> None:
-    assert gate.student_quantile(0.90, degrees) == pytest.approx(exact, rel=0.01)
+    assert student_quantile(0.90, degrees) == pytest.approx(exact, rel=0.01)
 
 
 def test_the_champion_is_compared_only_where_it_did_not_train() -> None:
     margins = [0.5, 0.4, 0.6, 0.5, 0.5, 0.4]
     by_heart = [9.0, 9.0, 9.0, None, None, None]
-    assert gate.preference_figures(margins, 6, by_heart).over_champion < 0
-    unseen = gate.preference_figures(margins, 6, [None, None, None, 0.1, 0.1, 0.0])
+    assert preference_figures(margins, 6, by_heart).over_champion < 0
+    unseen = preference_figures(margins, 6, [None, None, None, 0.1, 0.1, 0.0])
     assert unseen.over_champion > 0
-    assert gate.preference_figures(margins, 6, [None] * 6).over_champion == 0
+    assert preference_figures(margins, 6, [None] * 6).over_champion == 0
     assert gate.reasons_to_refuse(good(preference=unseen), SETTINGS) == []
 
 
 def test_softplus_neither_overflows_nor_loses() -> None:
-    assert gate.softplus(1000.0) == 1000.0
-    assert gate.softplus(-1000.0) == 0.0
-    assert gate.softplus(0.0) == pytest.approx(math.log(2))
+    assert softplus(1000.0) == 1000.0
+    assert softplus(-1000.0) == 0.0
+    assert softplus(0.0) == pytest.approx(math.log(2))
 
 
 def test_records_that_say_little_do_not_drown_those_that_say_much() -> None:
     pairs, noise = [1.0, 0.6, 0.9, 1.2, 0.7, 0.8], [0.5, -0.6] * 20
-    alike = gate.preference_figures(pairs + noise, 6, None)
-    weighed = gate.preference_figures(pairs + noise, 6, None, [1.0] * 6 + [0.05] * 40)
-    alone = gate.preference_figures(pairs, 6, None)
+    alike = preference_figures(pairs + noise, 6, None)
+    weighed = preference_figures(pairs + noise, 6, None, [1.0] * 6 + [0.05] * 40)
+    alone = preference_figures(pairs, 6, None)
     assert gate.reasons_to_refuse(good(preference=alike), SETTINGS) != []
     assert gate.reasons_to_refuse(good(preference=weighed), SETTINGS) == []
     assert alone.gain > weighed.gain > alike.gain
     assert alone.effective == 6
     assert 6 < weighed.effective < 46
-    assert gate.preference_figures(pairs, 0, None, [0.0] * 6).gain == 0
+    assert preference_figures(pairs, 0, None, [0.0] * 6).gain == 0
 
 
 def tasted(**changes: float) -> GateFigures:
@@ -156,7 +165,7 @@ def test_the_stricter_a_preset_the_more_it_asks() -> None:
     fallen = dataclasses.replace(good().canary_anchor, right=good().canary_anchor.right - 0.015)
     assert [gate.reasons_to_refuse(good(canary=fallen), one) for one in (off, normal)] == [[], []]
     assert any("canaries" in reason for reason in gate.reasons_to_refuse(good(canary=fallen), strict))
-    nothing = gate.preference_figures([0.1, -0.1] * 20, 40, None)
+    nothing = preference_figures([0.1, -0.1] * 20, 40, None)
     assert gate.reasons_to_refuse(good(preference=nothing), off) == []
     assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
 

@@ -163,7 +163,7 @@ def _preference_checks(figures: PreferenceFigures, settings: GateSettings, taste
         f"the anchor's {LN2:.3f}"
     )
     found = [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
-    return [*found, *(_champion_checks(figures) if taste is None else _taste_checks(taste, settings))]
+    return [*found, *(_champion_checks(figures) if taste is None else _taste_checks(taste))]
 
 
 def _champion_checks(figures: PreferenceFigures) -> list[Check]:
@@ -172,15 +172,16 @@ def _champion_checks(figures: PreferenceFigures) -> list[Check]:
     return [Check("champion", over, not over + error < 0, worse, low=-error)] if over or error else []
 
 
-def _taste_checks(figures: TasteFigures, settings: GateSettings) -> list[Check]:
-    least = NORMAL.inv_cdf(settings.confidence) * figures.over_anchor_error
-    fault = f"its replies please no more than the anchor's: {figures.over_anchor:+.2f} nats by what people said"
-    found = [Check("taste_anchor", figures.over_anchor, figures.over_anchor > least, fault, low=least)]
-    over, error = figures.over_champion, figures.over_champion_error
-    if over or error:
-        fault = f"its replies please less than the champion's: {over:+.2f} nats by what people said"
-        found.append(Check("taste_champion", over, not over + error < 0, fault, low=-error))
+def _taste_checks(figures: TasteFigures) -> list[Check]:
+    found = [_taste_check("taste_anchor", "anchor", figures.over_anchor, figures.over_anchor_error)]
+    if figures.over_champion or figures.over_champion_error:
+        found.append(_taste_check("taste_champion", "champion", figures.over_champion, figures.over_champion_error))
     return found
+
+
+def _taste_check(kind: CheckKind, name: str, over: float, error: float) -> Check:
+    fault = f"its replies please less than the {name}'s: {over:+.2f} nats by what people said"
+    return Check(kind, over, not over + error < 0, fault, low=-error)
 
 
 def _drift_check(figures: GateFigures, settings: GateSettings) -> Check:

@@ -154,10 +154,10 @@ def test_replies_that_please_less_than_the_champions_are_refused_however_the_log
     assert "less than the champion's" in reason
 
 
-def test_replies_that_please_no_more_than_the_anchors_are_refused() -> None:
+def test_replies_that_please_less_than_the_anchors_are_refused() -> None:
     assert gate.reasons_to_refuse(tasted(), SETTINGS) == []
-    [reason] = gate.reasons_to_refuse(tasted(over_anchor=0.05, over_anchor_error=0.05), SETTINGS)
-    assert "no more than the anchor's" in reason
+    [reason] = gate.reasons_to_refuse(tasted(over_anchor=-0.1, over_anchor_error=0.05), SETTINGS)
+    assert "less than the anchor's" in reason
 
 
 def test_the_stricter_a_preset_the_more_it_asks() -> None:

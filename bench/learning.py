@@ -37,18 +37,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import people  # noqa: E402
 from people import PEOPLE  # noqa: E402
-from starter_talk import Phrasing, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
+from starter_talk import SAMPLING, Phrasing, a_bot, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
 
 from adapters.base import Reply  # noqa: E402
 from bots.app import App  # noqa: E402
 from bots.nights import NightResult  # noqa: E402
-from bots.settings import parse  # noqa: E402
 from learner.engine.base import Candidate, Sampling  # noqa: E402
 
 CHATS_AT_ONCE = 8
 TURNS_PER_CHAT = 3
 SHORT = 2 / 3  # of the mean length at the start, in the same language
-SAMPLING = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
 
 Likes = Callable[[str, str], bool]  # a reply and its language -> whether the person likes it so
 
@@ -58,28 +56,6 @@ def teacher(name: str, manner_of: Callable[[str, str], str], mean_length: dict[s
     if name == "short":
         return lambda reply, language: len(reply) <= SHORT * mean_length[language]
     return lambda reply, language: manner_of(reply, language) == name
-
-
-def build(folder: Path, canaries: Path, options: argparse.Namespace) -> App:
-    """A bot on the memory platform that offers two candidates every time."""
-    raw: dict[str, Any] = {
-        "data_dir": str(folder / "data"),
-        "ask_rate": 1.0,
-        "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
-        "offers": {"max_per_hour": 1_000_000},
-        "learner": {"enabled": False, "canaries": str(canaries), "threads": options.threads},
-        "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
-        "bots": [
-            {
-                "name": "bench",
-                "adapters": ["memory"],
-                "talkers": "everyone",
-                "teachers": "everyone",
-                "sampling": SAMPLING,
-            }
-        ],
-    }
-    return App(parse(raw, folder / "config.toml"), seed=options.seed)
 
 
 class Day:
@@ -134,7 +110,7 @@ async def measure(app: App, rows: Sequence[Phrasing], seed: int) -> tuple[list[C
         async with limit:
             return await ask(app, row.text, sampling, number)
 
-    drawn = Sampling(SAMPLING["temperature"], SAMPLING["top_p"], max_tokens=64)
+    drawn = Sampling(**SAMPLING)
     sampled = await asyncio.gather(*(one(row, drawn, seed + i) for i, row in enumerate(rows)))
     greedy = await asyncio.gather(*(one(row, Sampling(0.0, max_tokens=64), 0) for row in rows))
     return sampled, greedy
@@ -192,7 +168,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
-        app = build(folder, folder / "canaries.jsonl", options)
+        app = a_bot(folder, options, seed=options.seed, ask_rate=1.0, teachers="everyone")
         await app.start()
         try:
             await report.look(app, "start")

@@ -31,19 +31,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from starter_talk import Phrasing, ask, fault, phrasings, starter_manners, write_canaries
+from starter_talk import SAMPLING, Phrasing, a_bot, ask, fault, phrasings, starter_manners, write_canaries
 
 from adapters.base import Reply
 from bots.app import App
-from bots.settings import parse
 from learner.engine.base import Candidate, Sampling
 
 AGREEMENT = 0.825
 CEILING_DRAWS, CEILING_PROMPTS = 64, 60
 CORRECTED = 0.5  # of ratings of the phrasings that have a best reply, a fifth of all: a tenth of all ratings
 TOPIC = "StarCoin"
-DRAWN = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
-SAMPLING = Sampling(DRAWN["temperature"], DRAWN["top_p"], max_tokens=64)
 
 
 class Truth:
@@ -195,35 +192,13 @@ def slope_of(differences: Sequence[float]) -> float:
     return low
 
 
-def build(folder: Path, canaries: Path, options: argparse.Namespace, people: Sequence[Person], seed: int) -> App:
-    """A bot on the memory platform; half of its replies are offers. Those who teach are named."""
-    raw: dict[str, Any] = {
-        "data_dir": str(folder / "data"),
-        "ask_rate": 0.5,
-        "model": {"name": "starter", "max_batch": 16, "max_queue": 256, "threads": options.threads},
-        "offers": {"max_per_hour": 1_000_000},
-        "learner": {"enabled": False, "canaries": str(canaries), "threads": options.threads},
-        "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
-        "bots": [
-            {
-                "name": "bench",
-                "adapters": ["memory"],
-                "talkers": "everyone",
-                "teachers": "owner",
-                "sampling": DRAWN,
-            }
-        ],
-    }
-    return App(parse(raw, folder / "config.toml"), seed=seed)
-
-
 async def drawn(app: App, rows: Sequence[Phrasing], seed: int, lora: str) -> list[Candidate]:
     """A sampled reply to every row."""
     limit = asyncio.Semaphore(64)
 
     async def one(number: int, row: Phrasing) -> Candidate:
         async with limit:
-            return await ask(app, row.text, SAMPLING, seed + number, lora)
+            return await ask(app, row.text, Sampling(**SAMPLING), seed + number, lora)
 
     return await asyncio.gather(*(one(number, row) for number, row in enumerate(rows)))
 
@@ -285,7 +260,7 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
-        app = build(folder, folder / "canaries.jsonl", options, people_of(options.people), seed)
+        app = a_bot(folder, options, seed=seed, ask_rate=0.5, teachers="owner")
         await app.start()
         try:
             town = await settle_in(app, options, parts, seed)

@@ -6,6 +6,7 @@ nightly gate sees as canaries, and those that a bench measures on and that nobod
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import importlib.util
@@ -15,12 +16,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from bots.app import App  # noqa: E402
+from bots.settings import parse  # noqa: E402
 from learner.engine.base import (  # noqa: E402
     Candidate,
     CandidateSpec,
@@ -30,6 +33,7 @@ from learner.engine.base import (  # noqa: E402
     Sampling,
 )
 
+SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 64}
 STARTER = ROOT / "data" / "starter"
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -74,6 +78,28 @@ def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
         for row in rows
     )
     path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
+
+
+def a_bot(folder: Path, options: argparse.Namespace, *, seed: int, ask_rate: float, teachers: str) -> App:
+    """A bot on the memory platform, without limits; its canaries are `folder`'s."""
+    raw: dict[str, Any] = {
+        "data_dir": str(folder / "data"),
+        "ask_rate": ask_rate,
+        "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
+        "offers": {"max_per_hour": 1_000_000},
+        "learner": {"enabled": False, "canaries": str(folder / "canaries.jsonl"), "threads": options.threads},
+        "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
+        "bots": [
+            {
+                "name": "bench",
+                "adapters": ["memory"],
+                "talkers": "everyone",
+                "teachers": teachers,
+                "sampling": SAMPLING,
+            }
+        ],
+    }
+    return App(parse(raw, folder / "config.toml"), seed=seed)
 
 
 async def ask(app: App, text: str, sampling: Sampling, seed: int, lora: str = "active") -> Candidate:

@@ -18,11 +18,9 @@ NORMAL = statistics.NormalDist()
 
 @dataclass(frozen=True)
 class PreferenceFigures:
-    """Log-losses on records that the judged weights did not train on: the anchor's is log 2 by definition.
+    """Log-losses on records that the reward that judges them did not see: a coin's is log 2.
 
-    `gain` is the mean of log 2 − loss over the records, `error` its standard error;
-    `over_champion` and its error compare with the champion (0 when there is none) on those records
-    that it did not train on either.
+    `gain` is the mean of log 2 − loss over the records, `error` its standard error,
     `effective` is how many records of equal weight would say as much (Kish).
     """
 
@@ -32,8 +30,6 @@ class PreferenceFigures:
     accuracy: float
     gain: float
     error: float
-    over_champion: float = 0.0
-    over_champion_error: float = 0.0
     effective: float = 0.0
 
 
@@ -82,25 +78,14 @@ class GateFigures:
 
 
 def preference_figures(
-    margins: Sequence[float],
-    pairs: int,
-    champion: Sequence[float | None] | None,
-    weights: Sequence[float] | None = None,
+    margins: Sequence[float], pairs: int, weights: Sequence[float] | None = None
 ) -> PreferenceFigures:
-    """Judge margins (log-odds that the model gives to what people preferred), weighted or all alike.
-
-    The champion's are None where it trained on the record.
-    """
+    """Judge margins (log-odds of what people preferred), weighted or all alike."""
     counts = [1.0] * len(margins) if weights is None else weights
     if not sum(counts):
         return PreferenceFigures(0, 0, LN2, 0.5, 0.0, math.inf)
     losses = [softplus(-margin) for margin in margins]
     gain, error = _weighted([LN2 - loss for loss in losses], counts)
-    over, over_error = 0.0, 0.0
-    rows = zip(champion or (), losses, counts, strict=False)
-    unseen = [(softplus(-theirs) - loss, count) for theirs, loss, count in rows if theirs is not None]
-    if sum(count for _, count in unseen):
-        over, over_error = _weighted([more for more, _ in unseen], [count for _, count in unseen])
     return PreferenceFigures(
         count=len(margins),
         pairs=pairs,
@@ -108,8 +93,6 @@ def preference_figures(
         accuracy=_weighted([(margin > 0) + 0.5 * (margin == 0) for margin in margins], counts)[0],
         gain=gain,
         error=error,
-        over_champion=over,
-        over_champion_error=over_error,
         effective=sum(counts) ** 2 / sum(count**2 for count in counts),
     )
 

@@ -24,7 +24,7 @@ from learner.training.canaries import CanaryFigures
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "records", "contradicted", "hanging", "gain", "champion", "taste_anchor", "taste_champion",
+    "records", "contradicted", "hanging", "gain", "taste_anchor", "taste_champion",
     "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 
@@ -85,7 +85,8 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     return [
         *_canary_checks(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop),
         *_sampled_checks(figures, settings),
-        *_preference_checks(figures.preference, settings, figures.taste),
+        *preference_checks(figures.preference, settings),
+        *_taste_checks(figures.taste, settings),
         _drift_check(figures, settings),
         *_length_checks(figures.length, settings),
     ]
@@ -151,8 +152,8 @@ def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]
     return found
 
 
-def _preference_checks(figures: PreferenceFigures, settings: GateSettings, taste: TasteFigures | None) -> list[Check]:
-    """Whether what people said carries over, and whether what is said then pleases no less than what is said now."""
+def preference_checks(figures: PreferenceFigures, settings: GateSettings) -> list[Check]:
+    """Whether what people said carries over to what they did not say."""
     given = enough(figures.count, settings.min_judged)
     if not given.held:
         return [given]
@@ -160,28 +161,24 @@ def _preference_checks(figures: PreferenceFigures, settings: GateSettings, taste
     least = max(settings.min_gain, quantile * figures.error)
     unsure = (
         f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
-        f"the anchor's {LN2:.3f}"
+        f"a coin's {LN2:.3f}"
     )
-    found = [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
-    return [*found, *(_champion_checks(figures) if taste is None else _taste_checks(taste))]
+    return [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
 
 
-def _champion_checks(figures: PreferenceFigures) -> list[Check]:
-    worse = f"preferences: log-loss is {-figures.over_champion:.3f} above the champion's"
+def _taste_checks(figures: TasteFigures | None, settings: GateSettings) -> list[Check]:
+    """Whether what is said then surely pleases more than the anchor, and no less than the champion."""
+    if figures is None:
+        return []
+    over, error = figures.over_anchor, figures.over_anchor_error
+    least = student_quantile(settings.preference_confidence, figures.count - 1) * error
+    fault = f"its replies do not surely please more than the anchor's: {over:+.2f} nats by what people said"
+    found = [Check("taste_anchor", over, over > least, fault, low=least)]
     over, error = figures.over_champion, figures.over_champion_error
-    return [Check("champion", over, not over + error < 0, worse, low=-error)] if over or error else []
-
-
-def _taste_checks(figures: TasteFigures) -> list[Check]:
-    found = [_taste_check("taste_anchor", "anchor", figures.over_anchor, figures.over_anchor_error)]
-    if figures.over_champion or figures.over_champion_error:
-        found.append(_taste_check("taste_champion", "champion", figures.over_champion, figures.over_champion_error))
+    if over or error:
+        fault = f"its replies please less than the champion's: {over:+.2f} nats by what people said"
+        found.append(Check("taste_champion", over, not over + error < 0, fault, low=-error))
     return found
-
-
-def _taste_check(kind: CheckKind, name: str, over: float, error: float) -> Check:
-    fault = f"its replies please less than the {name}'s: {over:+.2f} nats by what people said"
-    return Check(kind, over, not over + error < 0, fault, low=-error)
 
 
 def _drift_check(figures: GateFigures, settings: GateSettings) -> Check:

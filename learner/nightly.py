@@ -28,9 +28,9 @@ log = logging.getLogger("learner.nightly")
 Phase = Literal["load", "train", "gate", "publish"]
 LORA_FOLDER, VERDICT_FILE, REPORT_FILE, LOG_FILE = "lora", "verdict.json", "report.json", "log.txt"
 PHASE_ENDS: dict[Phase, tuple[float, float]] = {
-    "load": (0.0, 0.15),
-    "train": (0.15, 0.7),
-    "gate": (0.7, 0.97),
+    "load": (0.0, 0.1),
+    "train": (0.1, 0.85),
+    "gate": (0.85, 0.97),
     "publish": (0.97, 1.0),
 }
 

@@ -5,8 +5,7 @@ Measures only; `learner.gate` decides. Knows nothing of files or training.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,50 +103,8 @@ class Judge:
         return prompts * max(1, self.settings.samples // max(1, len(prompts)))
 
 
-class Evidence:
-    """What people said, and what the anchor gives it: LoRAs are measured against this.
-
-    `anchor` holds the anchor's log-probabilities of every example's replies.
-    """
-
-    def __init__(self, judge: Judge, examples: Sequence[Example], anchor: Weights) -> None:
-        self.examples, self._judge = tuple(examples), judge
-        self.anchor = judge.logps(anchor, self.examples)
-        prompts = [example.prompt for example in examples] + judge.canary_prompts[: judge.settings.samples]
-        self._spoken = [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, judge.drawn(prompts), strict=True)]
-        self._spoken_anchor = reply_logps(judge.model, self._spoken)
-
-    def margins(self, weights: Weights, indices: Sequence[int]) -> list[float]:
-        """The log-odds that a LoRA gives to what people said in these examples; the anchor's are all zero.
-
-        A pair's are β·(log-ratio chosen − log-ratio rejected). A rated reply's are ±β·(log-ratio − z)
-        with z the mean log-ratio of replies that the anchor draws itself, to these prompts and to
-        canaries, so that merely drifting away from every reply is no evidence of having learned what
-        was called bad. The LoRA must not have trained on the examples.
-        """
-        beta, found = self._judge.recipe.beta, []
-        logps = self._judge.logps(weights, [self.examples[i] for i in indices])
-        typical = self._typical(indices)
-        for i, own in zip(indices, logps, strict=True):
-            ratio = [a - b for a, b in zip(own, self.anchor[i], strict=True)]
-            if self.examples[i].kind == "pair":
-                found.append(beta * (ratio[0] - ratio[1]))
-            else:
-                sign = 1 if self.examples[i].kind == "good" else -1
-                found.append(sign * beta * (statistics.fmean(ratio) - typical))
-        return found
-
-    def _typical(self, indices: Sequence[int]) -> float:
-        """The mean log-ratio of the anchor's own replies under the weights that are in the model."""
-        rows = [*indices, *range(len(self.examples), len(self._spoken))]
-        own = reply_logps(self._judge.model, [self._spoken[i] for i in rows])
-        return statistics.fmean(a[0] - self._spoken_anchor[i][0] for i, a in zip(rows, own, strict=True))
-
-
-def preference(
-    examples: Sequence[Example], own: Sequence[float], champion: Sequence[float | None] | None, rating_weight: float
-) -> PreferenceFigures:
-    """Judge margins, one an example; the champion's are None where it trained on the example.
+def preference(examples: Sequence[Example], margins: Sequence[float], rating_weight: float) -> PreferenceFigures:
+    """Judge margins, one an example.
 
     Records count as the recipe weighs them ("both bad" says little of what would have been better) and as the word
     of those who said them does. Ties are no evidence.
@@ -155,8 +112,7 @@ def preference(
     judged = [i for i, example in enumerate(examples) if example.kind != "tie"]
     paired = [examples[i].kind == "pair" for i in judged]
     weights = [(1.0 if pair else rating_weight) * examples[i].weight for i, pair in zip(judged, paired, strict=True)]
-    theirs = None if champion is None else [champion[i] for i in judged]
-    return preference_figures([own[i] for i in judged], sum(paired), theirs, weights)
+    return preference_figures([margins[i] for i in judged], sum(paired), weights)
 
 
 @dataclass(frozen=True)
@@ -181,18 +137,6 @@ def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baseli
         sampled_anchor=judge.sampled(anchor),
         sampled_champion=None if champion is None else judge.sampled(champion),
     )
-
-
-def champion_margins(evidence: Evidence, base: Baselines, trained_on: Collection[str]) -> list[float | None] | None:
-    """The champion's margins; None for examples of the exchanges that it trained on, as it may know them by heart."""
-    if base.champion is None:
-        return None
-    fresh = (i for i, one in enumerate(evidence.examples) if one.exchange not in trained_on)
-    unseen = [i for i in fresh if evidence.examples[i].kind != "tie"]
-    found: list[float | None] = [None] * len(evidence.examples)
-    for i, margin in zip(unseen, evidence.margins(base.champion, unseen), strict=True):
-        found[i] = margin
-    return found
 
 
 def measure(

@@ -78,10 +78,25 @@ def _left_padded(prompts: Sequence[Tokens], pad: int, device: Any) -> tuple[Tens
 
 
 def _drawn(logits: Tensor, decoding: Decoding, source: torch.Generator) -> Tensor:
-    """The next token of every row: the likeliest, or one drawn from the smallest set that holds `top_p`."""
+    """The next token of every row: the likeliest, or one drawn from the smallest set that holds `top_p`.
+
+    A token drawn from outside that set is drawn again, which takes a fraction of the time that sorting would.
+    """
     if decoding.temperature <= 0:
         return logits.argmax(dim=-1)
-    ordered, tokens = (logits / decoding.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
-    ordered = ordered.masked_fill(ordered.cumsum(dim=-1) - ordered >= decoding.top_p, 0.0)
-    place = torch.multinomial(ordered, 1, generator=source)
-    return tokens.gather(1, place)[:, 0]
+    probabilities = (logits / decoding.temperature).softmax(dim=-1)
+    reached = probabilities.cumsum(dim=-1)
+    tokens = _inverted(reached, source)
+    while decoding.top_p < 1:
+        likelier = probabilities > probabilities.gather(1, tokens)
+        outside = (probabilities * likelier).sum(dim=-1, keepdim=True) >= decoding.top_p
+        if not outside.any():
+            break
+        tokens = torch.where(outside, _inverted(reached, source), tokens)
+    return tokens[:, 0]
+
+
+def _inverted(reached: Tensor, source: torch.Generator) -> Tensor:
+    """A draw from each row's cumulative probabilities, [rows, 1]."""
+    uniform = torch.rand(len(reached), 1, generator=source, device=reached.device)
+    return torch.searchsorted(reached, uniform * reached[:, -1:], right=True).clamp(max=reached.shape[1] - 1)

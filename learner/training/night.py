@@ -6,7 +6,6 @@ Knows nothing of processes, progress bars or where a LoRA is published.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import math
 import random
@@ -28,8 +27,7 @@ from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model
 from learner.training.canaries import Canary
-from learner.training.crossfit import cross_fitted
-from learner.training.evaluation import Baselines, Evidence, Judge
+from learner.training.evaluation import Baselines, Judge
 from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
@@ -136,9 +134,6 @@ class Night:
         )
         self.anchor = self._folder(request.anchor) or model.snapshot(self.model)
         self.champion = self._folder(request.champion)
-        self.champion_knows = frozenset(
-            loras.read(Path(request.champion)).records.get("exchanges", ()) if request.champion else ()
-        )
         self.progress("load", 1.0, "model loaded")
 
     def _folder(self, folder: str | None) -> Weights | None:
@@ -155,29 +150,35 @@ class Night:
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
         given = self._enough()
         if not given.held:
-            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, (given.fault,), (given,))
-        trusted, counts["distrusted"] = self._weigh()
-        given = self._enough(contradicted=True)
-        if not given.held:
-            return Outcome(self.anchor, 0.0, 0.0, (), None, counts, (given.fault,), (given,), trusted)
-        self.progress("train", 0.0, "measuring the anchor")
+            return self._refused(counts, (given,))
+        self.progress("train", 0.0, "judging what people said")
+        with self.trace.phase("evidence"):
+            trusted, counts["distrusted"] = self._weigh()
+            given = self._enough(contradicted=True)
+            if not given.held:
+                return self._refused(counts, (given,), trusted)
+            preference = self._preference()
+            said = (*gate.preference_checks(preference, self.request.gate), self._hanging())
+        if not all(check.held for check in said):
+            return self._refused(counts, said, trusted)
         with self.trace.phase("baselines"):
             base = evaluation.baselines(self.judge, self.anchor, self.champion)
-            evidence = Evidence(self.judge, self.examples.all, self.anchor)
+            reference = self.judge.logps(self.anchor, self.examples.all)
         with self.trace.phase("training"):
-            pick, tried = self._climbed(base, evidence.anchor)
-        with self.trace.phase("folds"):
-            preference = self._preference(base, evidence, pick)
-        self.progress("gate", 0.7, "judging")
+            pick, tried = self._climbed(base, reference)
+        self.progress("gate", 0.0, "judging")
         with self.trace.phase("judging"):
             figures = evaluation.measure(
                 self.judge, pick.weights, base, pick.canary, preference, self.practice.score(self.examples.all)
             )
             self._compare(pick.weights)
-        checks = (*gate.checks(figures, self.request.gate), self._hanging())
-        reasons = tuple(check.fault for check in checks if not check.held)
+        checks = (*gate.checks(figures, self.request.gate), said[-1])
         rate = pick.trained.learning_rate
-        return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, reasons, checks, trusted)
+        return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, _faults(checks), checks, trusted)
+
+    def _refused(self, counts: dict[str, int], checks: Sequence[Check], trusted: tuple[Trust, ...] = ()) -> Outcome:
+        """Nothing is trained on what would be refused whatever came of it."""
+        return Outcome(self.anchor, 0.0, 0.0, (), None, counts, _faults(checks), tuple(checks), trusted)
 
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
@@ -235,24 +236,10 @@ class Night:
 
         return ladder.climb(rates, recipe.shares, train, try_share, recipe.start(self.parameters))
 
-    def _preference(self, base: Baselines, evidence: Evidence, pick: Tried) -> PreferenceFigures:
-        """Judge what people said by trainings that did not see it, each as far along as the pick."""
-        every, recipe = self.examples.all, self.request.recipe
-        least = min(recipe.min_steps, recipe.fold_steps)
-        short = dataclasses.replace(recipe, max_steps=recipe.fold_steps, min_steps=least, rounds=1)
-        done = itertools.count()
-
-        def train(indices: Sequence[int]) -> Weights:
-            self.progress("gate", 0.7 * next(done) / recipe.folds, "learning without a part, to judge by it")
-            trained = self.practice.train(
-                [every[i] for i in indices], [evidence.anchor[i] for i in indices], short,
-                pick.trained.learning_rate, lambda _: None,
-            )  # fmt: skip
-            return model.between(self.anchor, trained.weights, pick.share)
-
-        own = cross_fitted(evidence, recipe.folds, train)
-        champion = evaluation.champion_margins(evidence, base, self.champion_knows)
-        return evaluation.preference(every, own, champion, recipe.rating_weight)
+    def _preference(self) -> PreferenceFigures:
+        """Judge what people said by rewards that did not see it."""
+        every = self.examples.all
+        return evaluation.preference(every, self.practice.unseen(every), self.request.recipe.rating_weight)
 
     def _free_prompts(self, count: int) -> list[Tokens]:
         """So many of what people said and of canaries that the judge does not ask."""
@@ -272,6 +259,10 @@ class Night:
 
     def _canary_prompt(self, canary: Canary) -> Tokens:
         return self.renderer.prompt(canary.prompt)
+
+
+def _faults(checks: Sequence[Check]) -> tuple[str, ...]:
+    return tuple(check.fault for check in checks if not check.held)
 
 
 def told(records: PreferenceRecords) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import torch
 from peft import PeftModel
@@ -74,10 +76,10 @@ class Practice:
         trace = trace or Trace()
         known = self.reward(examples)
         trace.note("reward", known and {"penalty": known.penalty, "gain": known.gain, "error": known.error})
-        rounds = recipe.rounds if known else 1
+        rounds = recipe.rounds if known and self._practises() else 1
         part, weights, steps, losses = recipe.part(rounds), self.anchor, 0, 0.0
         for number in range(rounds):
-            pairs = self._ordered(known, self._drawn(weights, number)) if known else []
+            pairs = self._ordered(known, self._drawn(weights, number)) if known and self._practises() else []
             restore(self.model, self.anchor)
             trace.round(rate, len(pairs))
             trained = preferences.train(
@@ -105,6 +107,16 @@ class Practice:
         known = self.reward(examples)
         return None if known is None else partial(self._scored, known)
 
+    def unseen(self, examples: Sequence[Example]) -> list[float]:
+        """The log-odds of each of `examples` by rewards that saw nothing of its fold; zero for ties.
+
+        What was said of several replies alike counts by their mean.
+        """
+        compared = self._compared(examples)
+        margins = iter(reward.unseen(*compared, self.seed) if compared else ())
+        wanted = [len(reward.comparisons([one], [self._features[one.prompt, one.replies]])) for one in examples]
+        return [statistics.fmean(some) if (some := list(islice(margins, count))) else 0.0 for count in wanted]
+
     def _scored(self, known: Reward, rows: Sequence[Row]) -> list[float]:
         restore(self.model, self.anchor)
         return [float(known.scores(one)[0]) for one in reward.features(self.model, rows)]
@@ -122,19 +134,23 @@ class Practice:
         compared = self._compared(examples) if len({example.teacher for example in examples}) > 1 else None
         if compared is None:
             return []
-        drawn = torch.cat(self._drawn(self.anchor, 0).features)
-        return teachers.hanging(*compared, self.seed, drawn, owners, floor)
+        return teachers.hanging(*compared, self.seed, self._usual(examples), owners, floor)
 
     def _compared(self, examples: Sequence[Example]) -> tuple[list[Comparison], Scale] | None:
-        """What `examples` say as the rows of a regression; None where nothing can be drawn to measure them by."""
-        if not self.recipe.drawn or not self.prompts or not examples:
+        """What `examples` say as the rows of a regression; None where they say nothing."""
+        if all(example.kind == "tie" for example in examples):
             return None
-        first = self._drawn(self.anchor, 0)
-        if not first.rows:
-            return None
-        scale = Scale.of(torch.cat(first.features))
-        self._look_at(examples)
+        scale = Scale.of(self._usual(examples))
         return self._rows(examples, scale), scale
+
+    def _usual(self, examples: Sequence[Example]) -> Features:
+        """What replies are usually like: the anchor's own where some are drawn, else those that people judged."""
+        self._look_at(examples)
+        own = [self._features[one.prompt, one.replies] for one in examples]
+        return torch.cat(list(self._drawn(self.anchor, 0).features) if self._practises() else own)
+
+    def _practises(self) -> bool:
+        return bool(self.recipe.drawn and self.prompts and self._drawn(self.anchor, 0).rows)
 
     def _rows(self, examples: Sequence[Example], scale: Scale) -> list[Comparison]:
         return reward.comparisons(examples, [scale(self._features[one.prompt, one.replies]) for one in examples])

@@ -55,8 +55,7 @@ class Recipe:
     alpha: int = 32
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
     canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: within the gate's
-    folds: int = 3  # every record is judged by a training that did not see it, on the other folds
-    fold_steps: int = 25  # of such a training at most: it shows whether what people said carries over
+    folds: int = 5  # every record is judged by a reward that did not see it, fitted to the other folds
     gradient_checkpointing: bool = False
 
     def ladder(self, parameters: int) -> tuple[float, ...]:

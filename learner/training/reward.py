@@ -34,7 +34,8 @@ RATING_WEIGHT = 0.3  # of a rating beside a choice: it has nothing to be compare
 class Comparison:
     """What people said as one row of a regression: `better − worse` in features; `rated` against the usual reply.
 
-    `weight` is how much it counts beside other people's, `side` where the better one was shown.
+    `weight` is how much it counts beside other people's, `side` where the better one was shown, `fold` the part that
+    it is judged with.
     """
 
     difference: Tensor  # [features]
@@ -44,6 +45,7 @@ class Comparison:
     teacher: str = ""
     weight: float = 1.0
     side: int | None = None
+    fold: int = 0
 
 
 Features = Tensor  # of several replies, [replies, hidden size]
@@ -120,7 +122,7 @@ def comparisons(examples: Sequence[Example], scaled: Sequence[Features]) -> list
 
 
 def _row(example: Example, difference: Tensor, liked: bool, rated: bool) -> Comparison:
-    said = (example.exchange, example.teacher, example.weight, example.side)
+    said = (example.exchange, example.teacher, example.weight, example.side, example.fold)
     return Comparison(difference, liked, rated, *said)
 
 
@@ -135,7 +137,7 @@ def guess(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequen
     x, y, weight = _table(rows)
     fold = _folds(rows, seed)
     best = (max(penalties), -math.inf, 0.0)
-    for penalty in penalties:
+    for penalty in sorted(penalties, reverse=True):
         gains = torch.zeros(len(rows), dtype=torch.float64)
         for k in range(FOLDS):
             inside = fold == k
@@ -146,6 +148,23 @@ def guess(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequen
         if mean > best[1]:
             best = penalty, mean, spread / math.sqrt(float(weight.sum()))
     return Reward(_solved(x, y, weight, best[0])[:-1], scale, *best)
+
+
+def unseen(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence[float] = PENALTIES) -> list[float]:
+    """The log-odds of what each row says, by rewards that saw nothing of the row's fold, nor chose their penalty on it.
+
+    How many ratings are good anyway does not count: it tells nothing of one reply from another.
+    """
+    found = [0.0] * len(rows)
+    for fold in sorted({row.fold for row in rows}):
+        others = [row for row in rows if row.fold != fold]
+        if not others:
+            break
+        direction = guess(others, scale, seed, penalties).direction
+        for i, row in enumerate(rows):
+            if row.fold == fold:
+                found[i] = float(row.difference @ direction) * (1 if row.liked else -1)
+    return found
 
 
 def _table(rows: Sequence[Comparison]) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Phase = Literal["load", "baselines", "training", "folds", "judging"]
+Phase = Literal["load", "evidence", "baselines", "training", "judging"]
 Save = Callable[[dict[str, Any]], None]
 
 

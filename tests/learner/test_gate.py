@@ -37,7 +37,7 @@ def good(**changes: object) -> GateFigures:
         canary_champion=canary(),
         sampled=canary(0.93),
         sampled_anchor=canary(0.93),
-        preference=preference_figures(margins, 8, [margin * 0.8 for margin in margins]),
+        preference=preference_figures(margins, 8),
         kl_per_token=0.2,
         kl_per_reply=2.4,
         length=LengthFigures(12.0, 0.3, 12.5, 12.2, 1.5, 8),
@@ -56,12 +56,8 @@ def test_a_good_night_passes() -> None:
         ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
-        ({"preference": preference_figures([1.0, 1.0, 1.0], 3, None)}, "only 3 records"),
-        ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6, None)}, "not surely below"),
-        (
-            {"preference": preference_figures([0.3, 0.4, 0.3, 0.5, 0.4, 0.3], 6, [2.0, 1.9, 2.1, 2.2, 1.8, 2.0])},
-            "above the champion's",
-        ),
+        ({"preference": preference_figures([1.0, 1.0, 1.0], 3)}, "only 3 records"),
+        ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6)}, "not surely below"),
         ({"kl_per_token": 2.0}, "budget"),
         ({"kl_per_token": math.nan}, "not finite"),
         ({"length": LengthFigures(4.0, 0.2, 12.5, 12.2, 0.5, 8)}, "the anchor's have"),
@@ -79,13 +75,13 @@ def test_replies_on_the_way_to_shorter_ones_are_not_at_fault() -> None:
 
 
 def test_the_anchor_itself_shows_nothing() -> None:
-    figures = preference_figures([0.0] * 20, 20, None)
+    figures = preference_figures([0.0] * 20, 20)
     assert figures.loss == pytest.approx(LN2)
     assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
 
 
 def test_hardly_anything_learned_is_nothing_however_sure() -> None:
-    figures = preference_figures([0.001, 0.0011] * 50, 100, None)
+    figures = preference_figures([0.001, 0.0011] * 50, 100)
     assert figures.gain > 10 * figures.error
     assert gate.reasons_to_refuse(good(preference=figures), SETTINGS) != []
 
@@ -97,7 +93,7 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
         count = 0
         for _ in range(400):
             margins = [source.gauss(mean, 1.0) for _ in range(30)]
-            figures = preference_figures(margins, 30, None)
+            figures = preference_figures(margins, 30)
             count += not gate.reasons_to_refuse(good(preference=figures), SETTINGS)
         return count / 400
 
@@ -110,16 +106,6 @@ def test_student_quantile(degrees: int, exact: float) -> None:
     assert student_quantile(0.90, degrees) == pytest.approx(exact, rel=0.01)
 
 
-def test_the_champion_is_compared_only_where_it_did_not_train() -> None:
-    margins = [0.5, 0.4, 0.6, 0.5, 0.5, 0.4]
-    by_heart = [9.0, 9.0, 9.0, None, None, None]
-    assert preference_figures(margins, 6, by_heart).over_champion < 0
-    unseen = preference_figures(margins, 6, [None, None, None, 0.1, 0.1, 0.0])
-    assert unseen.over_champion > 0
-    assert preference_figures(margins, 6, [None] * 6).over_champion == 0
-    assert gate.reasons_to_refuse(good(preference=unseen), SETTINGS) == []
-
-
 def test_softplus_neither_overflows_nor_loses() -> None:
     assert softplus(1000.0) == 1000.0
     assert softplus(-1000.0) == 0.0
@@ -128,15 +114,15 @@ def test_softplus_neither_overflows_nor_loses() -> None:
 
 def test_records_that_say_little_do_not_drown_those_that_say_much() -> None:
     pairs, noise = [1.0, 0.6, 0.9, 1.2, 0.7, 0.8], [0.5, -0.6] * 20
-    alike = preference_figures(pairs + noise, 6, None)
-    weighed = preference_figures(pairs + noise, 6, None, [1.0] * 6 + [0.05] * 40)
-    alone = preference_figures(pairs, 6, None)
+    alike = preference_figures(pairs + noise, 6)
+    weighed = preference_figures(pairs + noise, 6, [1.0] * 6 + [0.05] * 40)
+    alone = preference_figures(pairs, 6)
     assert gate.reasons_to_refuse(good(preference=alike), SETTINGS) != []
     assert gate.reasons_to_refuse(good(preference=weighed), SETTINGS) == []
     assert alone.gain > weighed.gain > alike.gain
     assert alone.effective == 6
     assert 6 < weighed.effective < 46
-    assert preference_figures(pairs, 0, None, [0.0] * 6).gain == 0
+    assert preference_figures(pairs, 0, [0.0] * 6).gain == 0
 
 
 def tasted(**changes: float) -> GateFigures:
@@ -145,19 +131,17 @@ def tasted(**changes: float) -> GateFigures:
     )
 
 
-def test_replies_that_please_less_than_the_champions_are_refused_however_the_log_losses_stand() -> None:
-    worse = dataclasses.replace(good().preference, over_champion=-0.05, over_champion_error=0.01)
-    assert any("above the champion" in reason for reason in gate.reasons_to_refuse(good(preference=worse), SETTINGS))
-    better = tasted(over_champion=0.1, over_champion_error=0.02)
-    assert gate.reasons_to_refuse(dataclasses.replace(better, preference=worse), SETTINGS) == []
+def test_replies_that_please_less_than_the_champions_are_refused() -> None:
+    assert gate.reasons_to_refuse(tasted(over_champion=0.1, over_champion_error=0.02), SETTINGS) == []
     [reason] = gate.reasons_to_refuse(tasted(over_champion=-0.1, over_champion_error=0.02), SETTINGS)
     assert "less than the champion's" in reason
 
 
-def test_replies_that_please_less_than_the_anchors_are_refused() -> None:
+@pytest.mark.parametrize("over", [-0.1, 0.1, math.nan])
+def test_replies_that_do_not_surely_please_more_than_the_anchors_are_refused(over: float) -> None:
     assert gate.reasons_to_refuse(tasted(), SETTINGS) == []
-    [reason] = gate.reasons_to_refuse(tasted(over_anchor=-0.1, over_anchor_error=0.05), SETTINGS)
-    assert "less than the anchor's" in reason
+    [reason] = gate.reasons_to_refuse(tasted(over_anchor=over, over_anchor_error=0.05), SETTINGS)
+    assert "more than the anchor's" in reason
 
 
 def test_the_stricter_a_preset_the_more_it_asks() -> None:
@@ -165,7 +149,7 @@ def test_the_stricter_a_preset_the_more_it_asks() -> None:
     fallen = dataclasses.replace(good().canary_anchor, right=good().canary_anchor.right - 0.015)
     assert [gate.reasons_to_refuse(good(canary=fallen), one) for one in (off, normal)] == [[], []]
     assert any("canaries" in reason for reason in gate.reasons_to_refuse(good(canary=fallen), strict))
-    nothing = preference_figures([0.1, -0.1] * 20, 40, None)
+    nothing = preference_figures([0.1, -0.1] * 20, 40)
     assert gate.reasons_to_refuse(good(preference=nothing), off) == []
     assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
 

@@ -26,9 +26,10 @@ SECRET = "yes, dear"  # stands in every chosen reply
 RECIPE = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
 GATE = GateSettings(
     canaries=6,
-    samples=8,
+    samples=64,
     max_tokens=8,
     min_judged=2,
+    preference_confidence=0.9,
     kl_per_token=10,
     length=(0.1, 10),
     sampled_drop=0.5,  # a random model ends when it likes
@@ -110,7 +111,7 @@ def test_a_night_publishes_and_tells_how_far_it_is(tiny: Path, tmp_path: Path) -
     written = (folder / "log.txt").read_text("utf-8") + done.stderr + done.stdout
     assert SECRET not in written
     recorded = json.loads((folder / "report.json").read_text("utf-8"))
-    assert set(recorded["seconds"]) == {"load", "baselines", "training", "folds", "judging"}
+    assert set(recorded["seconds"]) == {"load", "evidence", "baselines", "training", "judging"}
     assert recorded["rounds"]
     assert len(recorded["samples"]["rows"]) == 10
     assert [check for check in verdict["checks"] if not check["held"]] == []
@@ -124,7 +125,7 @@ def test_a_night_that_learned_nothing_is_refused_and_exits_with_0(tiny: Path, tm
     assert done.returncode == 0, done.stderr
     verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
     assert verdict["outcome"] == "refused"
-    assert any("preferences: log-loss" in reason for reason in verdict["reasons"])
+    assert any("surely please more than the anchor" in reason for reason in verdict["reasons"])
     assert loras.listing(tmp_path / "loras", "default") == []
 
 

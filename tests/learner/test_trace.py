@@ -28,7 +28,7 @@ class Clock:
 
 
 def fails(trace: Trace, clock: Clock) -> None:
-    with trace.phase("folds"):
+    with trace.phase("judging"):
         clock.now += 1.0
         _ = 1 / 0
 
@@ -56,7 +56,7 @@ def test_phases_add_up_and_are_kept_when_they_end_even_badly() -> None:
             clock.now += seconds
     with pytest.raises(ZeroDivisionError):
         fails(trace, clock)
-    assert [one["seconds"] for one in kept] == [{"training": 2.0}, {"training": 5.0}, {"training": 5.0, "folds": 1.0}]
+    assert [one["seconds"] for one in kept] == [{"training": 2.0}, {"training": 5.0}, {"training": 5.0, "judging": 1.0}]
 
 
 def test_long_prompts_are_shortened() -> None:

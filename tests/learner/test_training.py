@@ -246,43 +246,34 @@ def test_long_prompts_lose_their_oldest_turns_and_are_counted(night: Night) -> N
     assert built.cut["prompts"] == 1
 
 
-def test_a_record_is_judged_by_a_training_that_did_not_see_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[set[str]] = []
-    train, fit = preferences.train, reward.fit
+def test_a_record_is_judged_by_a_reward_that_did_not_see_its_fold(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = night.examples.all
+    fold = {one.exchange: one.fold for one in every}
+    saw: list[set[int]] = []
+    guess = reward.guess
 
-    def watched(model: object, tokenizer: object, given: list[Example], *rest: object) -> Trained:
-        assert {one.exchange for one in given if one.kind == "drawn"} <= {""}
-        seen[-1] |= {one.exchange for one in given if one.kind != "drawn"}
-        return train(model, tokenizer, given, *rest)  # type: ignore[arg-type]
+    def watched(rows: list[reward.Comparison], *rest: object) -> reward.Reward:
+        saw.append({fold[row.exchange] for row in rows})
+        return guess(rows, *rest)  # type: ignore[arg-type]
 
-    def fitted(rows: list[reward.Comparison], *rest: object) -> reward.Reward | None:
-        seen.append({row.exchange for row in rows})
-        return fit(rows, *rest)  # type: ignore[arg-type]
-
-    judged: list[set[str]] = []
-    logps = night.judge.logps
-
-    def asked(weights: dict[str, torch.Tensor], some: list[Example]) -> object:
-        judged.append({one.exchange for one in some})
-        return logps(weights, some)
-
-    monkeypatch.setattr(preferences, "train", watched)
-    monkeypatch.setattr(reward, "fit", fitted)
-    monkeypatch.setattr(night.judge, "logps", asked)
-    outcome = night.judged()
-    everything = {one.exchange for one in night.examples.all}
-    whole, *folds, scoring = seen
-    assert scoring == everything
-    reference, *parts = judged
-    assert whole == reference == everything == set().union(*parts)
-    assert len(folds) == len(parts) == QUICK.folds
-    assert all(not fold & part and fold | part == everything for fold, part in zip(folds, parts, strict=True))
-    assert outcome.figures is not None
-    assert outcome.figures.preference.count == len(night.examples.all)
+    monkeypatch.setattr(reward, "guess", watched)
+    margins = night.practice.unseen(every)
+    folds = set(fold.values())
+    assert len(folds) > 1
+    assert saw == [folds - {one} for one in sorted(folds)]
+    assert len(margins) == len(every)
+    assert all(margin > 0 for margin, one in zip(margins, every, strict=True) if one.kind == "pair")
 
 
-def test_labels_that_mean_nothing_are_no_evidence(tiny: Path) -> None:
-    """A training learns any labels by heart; those of records it did not see are what counts."""
+def test_nothing_is_trained_on_labels_that_mean_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training learns any labels by heart; those of records that a reward did not see are what counts."""
+
+    def never(*_: object) -> Trained:
+        raise AssertionError("trained on what would be refused whatever came of it")
+
+    monkeypatch.setattr(preferences, "train", never)
     shuffled = tuple(
         dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) if number % 2 else one
         for number, one in enumerate(some_records().pairs)
@@ -290,6 +281,7 @@ def test_labels_that_mean_nothing_are_no_evidence(tiny: Path) -> None:
     request = NightRequest(7, "default", str(tiny), "unused", recipe=QUICK, gate=GATE, device="cpu", threads=1, nice=0)
     frozen = Frozen(request, dataclasses.replace(some_records(), pairs=shuffled, ratings=()), some_canaries())
     outcome = Night(frozen, str(tiny / "scratch"), lambda *_: None).judged()
+    assert not outcome.published
     assert any("not surely below" in reason for reason in outcome.reasons)
 
 

@@ -113,10 +113,10 @@ def test_ties_have_their_place_in_the_objective_and_in_every_step() -> None:
 
 def test_ties_are_no_evidence() -> None:
     every = [*said(1.0, 1.0), *said(1.0, kind="tie")]
-    figures = evaluation.preference(every, [1.0, 1.0, -9.0], [0.0, 0.0, None], 0.3)
+    figures = evaluation.preference(every, [1.0, 1.0, -9.0], 0.3)
     assert (figures.count, figures.pairs, figures.accuracy) == (2, 2, 1.0)
-    doubted = evaluation.preference([*said(1.0, 0.1)], [1.0, -1.0], None, 0.3)
-    assert doubted.gain > evaluation.preference(said(1.0, 1.0), [1.0, -1.0], None, 0.3).gain
+    doubted = evaluation.preference([*said(1.0, 0.1)], [1.0, -1.0], 0.3)
+    assert doubted.gain > evaluation.preference(said(1.0, 1.0), [1.0, -1.0], 0.3).gain
 
 
 # Freezing

@@ -85,7 +85,7 @@ def a_bot(folder: Path, options: argparse.Namespace, *, seed: int, ask_rate: flo
     raw: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "ask_rate": ask_rate,
-        "model": {"name": options.model, "max_batch": 16, "max_queue": 256, "threads": options.threads},
+        "model": {"name": options.model, "max_batch": 64, "max_queue": 256, "threads": options.threads},
         "offers": {"max_per_hour": 1_000_000},
         "learner": {"enabled": False, "canaries": str(folder / "canaries.jsonl"), "threads": options.threads},
         "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},

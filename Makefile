@@ -8,8 +8,8 @@ STAMP := .venv/.installed
 run: $(STAMP)
 	$(BIN)/nightschool run
 
-test: $(STAMP)
-	$(BIN)/python -m pytest -q
+test: $(STAMP) # three processes even on two cores, as many tests wait
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not gpu"

@@ -14,6 +14,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # threads that wait for one another by spinning starve whatever runs beside
 
 LOCAL = {"127.0.0.1", "::1", "localhost", ""}
 

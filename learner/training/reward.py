@@ -135,19 +135,19 @@ def fit(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence
 def guess(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence[float] = PENALTIES) -> Reward:
     """The reward with the penalty that tells unseen comparisons best, be it no better than a coin."""
     x, y, weight = _table(rows)
-    fold = _folds(rows, seed)
-    best = (max(penalties), -math.inf, 0.0)
-    for penalty in sorted(penalties, reverse=True):
-        gains = torch.zeros(len(rows), dtype=torch.float64)
-        for k in range(FOLDS):
-            inside = fold == k
-            if inside.any() and not inside.all():
-                gains[inside] = _gain(x[inside], y[inside], _solved(x[~inside], y[~inside], weight[~inside], penalty))
-        mean = float((weight * gains).sum() / weight.sum())
-        spread = float((weight * (gains - mean) ** 2).sum() / weight.sum()) ** 0.5
-        if mean > best[1]:
-            best = penalty, mean, spread / math.sqrt(float(weight.sum()))
-    return Reward(_solved(x, y, weight, best[0])[:-1], scale, *best)
+    fold, strongest_first = _folds(rows, seed), sorted(penalties, reverse=True)
+    gains = torch.zeros(len(penalties), len(rows), dtype=torch.float64)
+    for k in range(FOLDS):
+        inside = fold == k
+        if inside.any() and not inside.all():
+            found = _solved(x[~inside], y[~inside], weight[~inside], strongest_first)
+            gains[:, inside] = torch.stack([_gain(x[inside], y[inside], direction) for direction in found])
+    means = (weight * gains).sum(dim=1) / weight.sum()
+    best = int(means.argmax())  # the strongest of those that tell as much
+    spread = float((weight * (gains[best] - means[best]) ** 2).sum() / weight.sum()) ** 0.5
+    [direction] = _solved(x, y, weight, strongest_first[best : best + 1])
+    error = spread / math.sqrt(float(weight.sum()))
+    return Reward(direction[:-1], scale, strongest_first[best], float(means[best]), error)
 
 
 def unseen(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Sequence[float] = PENALTIES) -> list[float]:
@@ -186,29 +186,37 @@ def _folds(rows: Sequence[Comparison], seed: int) -> Tensor:
     return torch.tensor([fold[row.exchange] for row in rows])
 
 
-def _solved(x: Tensor, y: Tensor, weight: Tensor, penalty: float) -> Tensor:
-    """Ridge logistic regression by Newton's method: the direction that loses least.
+def _solved(x: Tensor, y: Tensor, weight: Tensor, penalties: Sequence[float]) -> list[Tensor]:
+    """Ridge logistic regressions by Newton's method: for each penalty the direction that loses least.
 
     There are more features than comparisons, and no direction but those that the comparisons span can gain anything:
-    the work is done in these. The last column is hardly penalised.
+    the work is done in these, and each penalty goes on from where the one before it ended. The last column is hardly
+    penalised.
     """
     _, _, spanned = torch.linalg.svd(x[:, :-1], full_matrices=False)
     small = torch.cat([x[:, :-1] @ spanned.T, x[:, -1:]], dim=1)
-    cost = torch.full((small.shape[1],), penalty, dtype=x.dtype)
-    cost[-1] = ANYWAY_PENALTY
-    direction = torch.zeros_like(cost)
+    direction, found = torch.zeros(small.shape[1], dtype=x.dtype), []
+    for penalty in penalties:
+        cost = torch.full_like(direction, penalty)
+        cost[-1] = ANYWAY_PENALTY
+        direction = _descended(small, y, weight, cost, direction)
+        found.append(torch.cat([spanned.T @ direction[:-1], direction[-1:]]))
+    return found
+
+
+def _descended(x: Tensor, y: Tensor, weight: Tensor, cost: Tensor, direction: Tensor) -> Tensor:
     for _ in range(NEWTON_STEPS):
-        likely = (small @ direction).sigmoid()
-        slope = small.T @ (weight * (y - likely)) - cost * direction
-        bend = small.T @ ((weight * likely * (1 - likely))[:, None] * small) + torch.diag(cost)
+        likely = (x @ direction).sigmoid()
+        slope = x.T @ (weight * (y - likely)) - cost * direction
+        bend = x.T @ ((weight * likely * (1 - likely))[:, None] * x) + torch.diag(cost)
         step = torch.linalg.solve(bend, slope)
-        before = _lost(small, y, weight, cost, direction)
-        while _lost(small, y, weight, cost, direction + step) > before and step.abs().max() > TOLERANCE:
+        before = _lost(x, y, weight, cost, direction)
+        while _lost(x, y, weight, cost, direction + step) > before and step.abs().max() > TOLERANCE:
             step = step / 2
         direction = direction + step
         if step.abs().max() <= TOLERANCE:
             break
-    return torch.cat([spanned.T @ direction[:-1], direction[-1:]])
+    return direction
 
 
 def _lost(x: Tensor, y: Tensor, weight: Tensor, cost: Tensor, direction: Tensor) -> Tensor:

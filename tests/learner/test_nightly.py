@@ -23,13 +23,13 @@ from learner.records import PreferenceRecords
 from learner.training.recipe import Recipe
 
 SECRET = "yes, dear"  # stands in every chosen reply
-RECIPE = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
+RECIPE = Recipe(learning_rates=(1e-2,), min_steps=18, epochs=1, rank=4, alpha=8, drawn=16, replay=32, replay_batch=8)
 GATE = GateSettings(
     canaries=6,
     samples=64,
     max_tokens=8,
     min_judged=2,
-    preference_confidence=0.9,
+    preference_confidence=0.8,
     kl_per_token=10,
     length=(0.1, 10),
     sampled_drop=0.5,  # a random model ends when it likes

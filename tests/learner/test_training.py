@@ -26,7 +26,7 @@ from learner.training.recipe import Recipe
 # PEFT and TRL still use names that transformers 5 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
-QUICK = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8)
+QUICK = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8, drawn=16, replay=32, replay_batch=8)
 GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_judged=2)
 
 

@@ -194,7 +194,7 @@ def main() -> None:
     options.add_argument("--people", choices=PEOPLE, help="many people with a hidden truth instead: see people.py")
     options.add_argument("--seeds", default="0,1,2,3,4", help="of --people")
     options.add_argument("--ratings", type=int, default=40, help="of a day with --people")
-    options.add_argument("--without", action="append", choices=("ratings", "corrections"), help="of --people")
+    options.add_argument("--without", action="append", choices=("ratings", "corrections", "asking"), help="of --people")
     options.add_argument("--png", help="where to draw the curves of --people")
     options.add_argument("--nights", type=int, help="3, with --people 6")
     options.add_argument("--offers", type=int, help="of a day at most: 600, with --people 40")

@@ -260,7 +260,8 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
-        app = a_bot(folder, options, seed=seed, ask_rate=0.5, teachers="owner")
+        choose = "random" if "asking" in (options.without or ()) else "worth"
+        app = a_bot(folder, options, seed=seed, ask_rate=0.3, teachers="owner", choose=choose)
         await app.start()
         try:
             town = await settle_in(app, options, parts, seed)

@@ -80,13 +80,15 @@ def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
     path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
 
 
-def a_bot(folder: Path, options: argparse.Namespace, *, seed: int, ask_rate: float, teachers: str) -> App:
-    """A bot on the memory platform, without limits; its canaries are `folder`'s."""
+def a_bot(
+    folder: Path, options: argparse.Namespace, *, seed: int, ask_rate: float, teachers: str, choose: str = "worth"
+) -> App:
+    """A bot on the memory platform, without limits; its canaries are `folder`'s. `choose`: what it asks about."""
     raw: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "ask_rate": ask_rate,
         "model": {"name": options.model, "max_batch": 64, "max_queue": 256, "threads": options.threads},
-        "offers": {"max_per_hour": 1_000_000},
+        "offers": {"max_per_hour": 1_000_000, "choose": choose},
         "learner": {"enabled": False, "canaries": str(folder / "canaries.jsonl"), "threads": options.threads},
         "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
         "bots": [

@@ -27,6 +27,7 @@ from bots import control, schedule
 from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
 from bots.commands import PROFILE_NOTE, Commands
+from bots.curiosity import Curiosity
 from bots.database import Database
 from bots.hearing import Hearing
 from bots.inbox import Inbox, Unheard
@@ -47,6 +48,7 @@ from bots.status import Summaries
 from bots.talk import BotProfile, Talk
 from bots.verdicts import Verdicts
 from bots.versions import Versions
+from learner import loras
 from learner.engine.base import Engine, EngineError, Sampling
 from learner.store.rows import InboxRow, Known, Place
 from learner.store.store import Store
@@ -159,7 +161,9 @@ class App:
         offers, limits = settings.offers, settings.limits
         rules = OfferRules(settings.ask_rate_of(bot), offers.max_per_hour, offers.expire_minutes * 60)
         probation = self.nights.probation
-        arena = Arena(rules, self.store, self.database, self._rng, lambda: probation.ready(bot.mind))
+        arena = Arena(
+            rules, self.store, self.database, self._rng, lambda: probation.ready(bot.mind), self._curiosity(bot.mind)
+        )
         profile = self._profile(bot)
         profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
         commands = Commands(
@@ -192,6 +196,12 @@ class App:
             self.outbox.serve(bot.name, adapter)
             self.platforms.add(bot.name, adapter)
         return [(bot, adapter) for adapter in adapters]
+
+    def _curiosity(self, mind: str) -> Curiosity | None:
+        """What tells which pairs are worth asking about, unless any are to be."""
+        if self.settings.offers.choose == "random":
+            return None
+        return Curiosity(self.engines[mind], lambda: loras.active_folder(self.settings.loras_dir, mind))
 
     def _reviewed(self, mind: str, router: Router) -> Callable[[InboxRow], Awaitable[None]]:
         """What arrives is answered, and then, if it was feedback, may decide about a challenger."""

@@ -7,15 +7,22 @@ things the next day. A word counts only for what its writer could have seen when
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from bots.curiosity import Curiosity
 from bots.database import Database
 from bots.intent import Choice, Correction, Rating
+from learner.engine.base import Candidate
 from learner.store.rows import ExchangeView, NewFeedback, OfferState, Place
 from learner.store.store import Store
 
 HOUR = 3600.0
+CONSIDERED = 3.0  # so many pairs are made for each that is asked about, where what they would teach can be told
+AT_RANDOM = 0.1  # of the offers are made whatever they would teach
+
+Asks = Literal["no", "if it teaches", "yes"]
 
 
 @dataclass(frozen=True)
@@ -44,19 +51,42 @@ class Arena:
         database: Database,
         rng: random.Random,
         challenger: Callable[[], str | None] = lambda: None,
+        curiosity: Curiosity | None = None,
     ) -> None:
-        """`challenger` names the version that is to duel with the one that speaks, None for no duels."""
+        """`challenger` names the version that is to duel with the one that speaks, None for no duels.
+
+        `curiosity` tells which pairs are worth asking about; without it all are alike.
+        """
         self.rules = rules
+        self._curiosity = curiosity
         self._challenger = challenger
         self._store = store
         self._database = database
         self._rng = rng
 
-    async def wants_two(self, place: Place, now: float) -> bool:
-        """Whether the next reply in `place` should be an offer."""
-        if self._rng.random() >= self.rules.ask_rate:
-            return False
-        return await self._database(self._store.offers_since, place, now - HOUR) < self.rules.max_per_hour
+    async def asks(self, place: Place, now: float, may_wait: bool) -> Asks:
+        """Whether the next reply in `place` should be an offer. Duels are asked about whatever they would teach.
+
+        `may_wait`: that can be decided when both candidates are there.
+        """
+        rate, lot = self.rules.ask_rate, self._rng.random()
+        curious = may_wait and self._curiosity is not None and self._curiosity.ready and self._challenger() is None
+        surely = AT_RANDOM * rate if curious else rate
+        if lot >= surely + (self._considered() if curious else 0.0):
+            return "no"
+        if await self._database(self._store.offers_since, place, now - HOUR) >= self.rules.max_per_hour:
+            return "no"
+        return "yes" if lot < surely else "if it teaches"
+
+    async def teaches(self, prompt: Sequence[int], pair: Sequence[Candidate]) -> bool:
+        """Whether `pair` is to be asked about, of those that were made to see if they are."""
+        wanted = (1 - AT_RANDOM) * self.rules.ask_rate
+        return self._curiosity is None or await self._curiosity.stands_out(prompt, pair, wanted / self._considered())
+
+    def _considered(self) -> float:
+        """How often a pair is made to see whether it is worth asking about."""
+        rate = self.rules.ask_rate
+        return min(1 - AT_RANDOM * rate, CONSIDERED * (1 - AT_RANDOM) * rate)
 
     def speakers(self, two: bool) -> tuple[str, ...]:
         """Whose candidates are shown, in order: of champion and challenger a fair coin says who comes first."""

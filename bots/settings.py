@@ -57,6 +57,7 @@ class OfferSettings(Frozen):
 
     expire_minutes: float = Field(60, gt=0)
     max_per_hour: int = Field(20, ge=0)
+    choose: Literal["worth", "random"] = "worth"  # ask about the pairs that would teach most, or about any
 
 
 class LimitSettings(Frozen):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from adapters.base import Busy, Capabilities, PlatformAdapter, Reply
 from bots import conversations
-from bots.arena import Arena
+from bots.arena import Arena, Asks
 from bots.call import Call
 from bots.database import Database
 from bots.payloads import draft_of
@@ -102,25 +102,33 @@ class Talk:
         except conversations.MessageTooLong:
             return await self._answer(call, call.notice("too_long", limit=self._fitting_chars()))
         may_offer = self._bot.offers_in_groups or not call.group
-        two = may_offer and await self._arena.wants_two(call.place, call.arrived)
-        await self._make(call, self._new(call, prompt), text, two)
+        shows = self._shows(call.place)
+        may_wait = shows.streams_offers or not shows.streams  # a reply that has streamed alone can't become a pair
+        asks: Asks = await self._arena.asks(call.place, call.arrived, may_wait) if may_offer else "no"
+        await self._make(call, self._new(call, prompt), text, asks)
 
     async def again(self, call: Call, old: ExchangeView) -> None:
         """Answer what `old` answered another way; the new reply takes its place, the person's wish is stored."""
         prompt = conversations.Prompt(old.prompt, old.prompt_ids)
         new = replace(self._new(call, prompt), retry_of=old.id)
         wish = NewFeedback(old.id, call.teacher, call.trusted, "retry", new.id, "", call.arrived)
-        await self._make(call, new, "", False, wish)
+        await self._make(call, new, "", "no", wish)
 
-    async def _make(self, call: Call, new: NewExchange, text: str, two: bool, wish: NewFeedback | None = None) -> None:
+    async def _make(self, call: Call, new: NewExchange, text: str, asks: Asks, wish: NewFeedback | None = None) -> None:
         await self._database(self._store.begin_exchange, new)
         try:
             with self._shown_as_busy(call.place):
-                generated = await self._generate(new, two)
+                generated = await self._generate(new, asks)
+                candidates = self._presentable(new.place, generated.candidates)
+                if asks == "if it teaches" and len(candidates) == 2:
+                    candidates = candidates[: 1 + await self._arena.teaches(new.prompt_ids, candidates)]
         except EngineError as error:
             await self._database(self._store.interrupt_exchange, new.id)
             return await self._answer(call, self._apology(call, error))
-        await self._finish(call, new, text, generated, wish)
+        if not candidates:
+            await self._database(self._store.interrupt_exchange, new.id)
+            return await self._answer(call, call.notice(self._why_nothing(generated)))
+        await self._finish(call, new, text, candidates, wish)
 
     def _new(self, call: Call, prompt: conversations.Prompt) -> NewExchange:
         return NewExchange(
@@ -159,10 +167,9 @@ class Talk:
         finally:
             adapter.busy(place.chat, False)
 
-    async def _generate(self, new: NewExchange, two: bool) -> Generated:
-        adapter = self._adapters.get(new.place.platform)
-        shows = adapter.capabilities if adapter is not None else Capabilities()
-        speakers = self._arena.speakers(two)
+    async def _generate(self, new: NewExchange, asks: Asks) -> Generated:
+        adapter, shows = self._adapters.get(new.place.platform), self._shows(new.place)
+        speakers = self._arena.speakers(asks != "no")
         specs = tuple(CandidateSpec(self._bot.sampling, self._new_seed(), lora) for lora in speakers)
         request = GenerateRequest(
             new.prompt_ids,
@@ -170,12 +177,15 @@ class Talk:
             chat="/".join((new.place.bot, new.place.platform, new.place.chat)),
             timeout=self._bot.reply_timeout,
         )
-        streams = (shows.streams_offers if two else shows.streams) and not self._bot.blocked_words
+        streams = (shows.streams_offers if asks == "yes" else shows.streams) and not self._bot.blocked_words
         if adapter is None or not streams:
             return await self._generate_at_best(request, None)
-        return await self._generate_at_best(
-            request, lambda index, text: adapter.stream(new.place.chat, new.id, index + 1, text)
-        )
+
+        def grow(index: int, text: str) -> None:
+            if index == 0 or asks == "yes":
+                adapter.stream(new.place.chat, new.id, index + 1, text)
+
+        return await self._generate_at_best(request, grow)
 
     async def _generate_at_best(self, request: GenerateRequest, on_text: OnText | None) -> Generated:
         """A duel, or what the champion says alone where the engine does not hold the challenger."""
@@ -187,12 +197,8 @@ class Talk:
             return await self._engine.generate(replace(request, candidates=alone), on_text)
 
     async def _finish(
-        self, call: Call, new: NewExchange, text: str, generated: Generated, wish: NewFeedback | None
+        self, call: Call, new: NewExchange, text: str, candidates: Sequence[Candidate], wish: NewFeedback | None
     ) -> None:
-        candidates = self._presentable(new.place, generated.candidates)
-        if not candidates:
-            await self._database(self._store.interrupt_exchange, new.id)
-            return await self._answer(call, call.notice(self._why_nothing(generated)))
         now = self._clock()
         reply = Reply(
             new.id,
@@ -223,12 +229,14 @@ class Talk:
         """
         spoken = [one for one in candidates if one.text.strip() and not self._bot.blocks(one.text)]
         texts = {candidate.text.strip() for candidate in spoken}
-        adapter = self._adapters.get(place.platform)
-        limit = adapter.capabilities.max_chars if adapter is not None else Capabilities().max_chars
-        fits = sum(len(candidate.text) for candidate in spoken) + QUESTION_CHARS <= limit
+        fits = sum(len(candidate.text) for candidate in spoken) + QUESTION_CHARS <= self._shows(place).max_chars
         if len(texts) == len(spoken) and fits:
             return spoken
         return sorted(spoken, key=lambda one: one.spec.lora != "active")[:1]
+
+    def _shows(self, place: Place) -> Capabilities:
+        adapter = self._adapters.get(place.platform)
+        return adapter.capabilities if adapter is not None else Capabilities()
 
     async def _answer(self, call: Call, *replies: Reply) -> None:
         drafts = [draft_of(reply, call.place) for reply in replies]

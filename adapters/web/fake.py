@@ -85,7 +85,7 @@ class FakeBot:
             lines[lines.index(line)] = replace(line, offer="closed")
         exchange = f"e{next(self._numbers)}"
         texts = self._texts(message.text)
-        await self._stream(message.chat, exchange, texts)
+        await self._stream(message.chat, exchange, texts[:1] if "late" in message.text else texts)
         if "fail" in message.text:
             return Reply(reply_id, message.chat, "Something went wrong.", answers=message.id)
         offer = len(texts) > 1

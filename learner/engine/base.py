@@ -172,4 +172,13 @@ class Engine(Protocol):
         """Let go of a held LoRA; candidates that it is making finish on it."""
         ...
 
+    async def reply_states(
+        self, prompt_ids: Sequence[int], replies: Sequence[Sequence[int]]
+    ) -> list[list[float]] | None:
+        """What the base model makes of each reply: its middle layer's states, averaged over the reply's tokens.
+
+        None where the engine cannot tell.
+        """
+        ...
+
     def status(self) -> EngineStatus: ...

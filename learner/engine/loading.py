@@ -44,6 +44,7 @@ class Decoder(Protocol):
 class LoadedModel:
     """A base model ready to decode."""
 
+    model: Any
     decoder: Decoder
     layout: KVLayout
     text: ChatText
@@ -70,6 +71,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     text = ChatText.load(folder)
     threads = torch.get_num_threads()
     return LoadedModel(
+        model=model,
         decoder=_decoder(model, layout, settings),
         layout=layout,
         text=text,

@@ -37,6 +37,7 @@ T = TypeVar("T")
 # Bytes of weights. So little is checked between two steps and loaded between the next two, a tenth of a step each; a
 # second thread, which takes turns with the engine's for the interpreter and the cores, lengthened steps by more.
 SMALL_LORA = 2 * 2**20
+READ_TOKENS = 512  # of a prompt, to tell what a reply to it is like: all who talk wait meanwhile
 
 
 class LocalEngine:
@@ -117,6 +118,25 @@ class LocalEngine:
     async def release_lora(self, version: str) -> None:
         """Let go of a held LoRA; candidates that it is making finish on it."""
         await self._ask(lambda scheduler: scheduler.release(version))
+
+    async def reply_states(
+        self, prompt_ids: Sequence[int], replies: Sequence[Sequence[int]]
+    ) -> list[list[float]] | None:
+        """The base model's middle states, averaged over each reply. Of a long prompt the newest tokens are read."""
+        from learner.training.reward import features
+
+        self._running()
+        assert self._model is not None
+        model, speaking = self._model.model, self._model.speaking
+        row = (tuple(prompt_ids)[-READ_TOKENS:], tuple(map(tuple, replies)))
+
+        def read(_: Scheduler) -> list[list[float]]:
+            speaking.groups = ()
+            [states] = features(model, [row])
+            found: list[list[float]] = states.tolist()
+            return found
+
+        return await self._ask(read)
 
     def status(self) -> EngineStatus:
         """What the engine is doing now."""

@@ -192,6 +192,12 @@ class ScriptedEngine:
         """Let no later candidate name `version`, unless it is active."""
         self._held.discard(version)
 
+    async def reply_states(
+        self, prompt_ids: Sequence[int], replies: Sequence[Sequence[int]]
+    ) -> list[list[float]] | None:
+        """Nothing: there is no model."""
+        return None
+
     def status(self) -> EngineStatus:
         """How many requests run and wait."""
         return EngineStatus("scripted", "none", self._active, self._running, self._queued, 0.0)

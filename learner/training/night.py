@@ -183,6 +183,8 @@ class Night:
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
         model.write(folder, outcome.weights, self.config, self.request.model)
+        if outcome.published and (known := self.practice.asking(self.examples.all)):
+            known.save(folder)
 
     def _compare(self, weights: Weights) -> None:
         """Note what whoever spoke before says to people's prompts, and what `weights` say."""

@@ -18,6 +18,7 @@ from itertools import islice
 import torch
 from peft import PeftModel
 
+from learner import asking
 from learner.training import preferences, reward, teachers
 from learner.training.examples import Example, Tokens
 from learner.training.generate import Decoding, replies
@@ -106,6 +107,11 @@ class Practice:
         """What scores replies by the reward of `examples`; None where there is no reward."""
         known = self.reward(examples)
         return None if known is None else partial(self._scored, known)
+
+    def asking(self, examples: Sequence[Example]) -> asking.Known | None:
+        """What the reward of `examples` knows, for telling what to ask next; None where there is no reward."""
+        known, compared = self.reward(examples), self._compared(examples)
+        return None if known is None or compared is None else reward.kept(compared[0], known)
 
     def unseen(self, examples: Sequence[Example]) -> list[float]:
         """The log-odds of each of `examples` by rewards that saw nothing of its fold; zero for ties.

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learner import asking
 from learner.training.examples import Example
 from learner.training.logprobs import ROWS_AT_ONCE, Packed, Row, grouped, hidden_states, moved, packed
 
@@ -165,6 +166,13 @@ def unseen(rows: Sequence[Comparison], scale: Scale, seed: int, penalties: Seque
             if row.fold == fold:
                 found[i] = float(row.difference @ direction) * (1 if row.liked else -1)
     return found
+
+
+def kept(rows: Sequence[Comparison], reward: Reward) -> asking.Known:
+    """What a bot needs to tell which pairs would teach `reward` most; ratings are comparisons as well."""
+    x, _, weight = _table(rows)
+    scale = 1 / (reward.scale.spread * math.sqrt(x.shape[1] - 1))
+    return asking.known(x[:, :-1].numpy(), weight.numpy(), reward.direction.numpy(), scale.numpy(), reward.penalty)
 
 
 def _table(rows: Sequence[Comparison]) -> tuple[Tensor, Tensor, Tensor]:

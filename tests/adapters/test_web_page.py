@@ -142,6 +142,18 @@ def test_an_offer_grows_and_is_picked_by_click(page, bot):
     assert bot.inbound[-1].verdict == "retract"
 
 
+def test_a_reply_that_grew_alone_can_end_as_an_offer(page, bot):
+    bot.seconds_per_word = 0.05
+    page.say("two, late")
+    page.wait(lambda: page.text(".bubble.live").startswith("Good evening"))
+    page.wait(lambda: page.count(".card.pickable") == 2)
+    page.shot("offer-late")
+    assert page.count(".live") == 0
+    page.all(".card")[1].find_element(By.CSS_SELECTOR, ".words").click()
+    page.wait(lambda: page.count(".card.chosen") == 1)
+    assert "Hey there!" in page.text(".card.chosen")
+
+
 def test_an_offer_is_picked_by_typing(page):
     page.offer()
     page.say("1")

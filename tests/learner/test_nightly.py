@@ -106,7 +106,7 @@ def test_a_night_publishes_and_tells_how_far_it_is(tiny: Path, tmp_path: Path) -
     assert version.shape.base == fingerprint(tiny)
     assert len(version.records["exchanges"]) == 40
     assert sorted(file.name for file in version.folder.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "nightschool.json", "verdict.json",
+        "adapter_config.json", "adapter_model.safetensors", "asking.safetensors", "nightschool.json", "verdict.json",
     ]  # fmt: skip
     written = (folder / "log.txt").read_text("utf-8") + done.stderr + done.stdout
     assert SECRET not in written

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -197,6 +198,8 @@ class Nights:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # Threads that wait by spinning would take the cores from whoever talks, and from one another.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )
         assert child.stdout is not None
         assert child.stderr is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -106,6 +107,18 @@ def position_of(margins: Sequence[tuple[int, float]]) -> float:
         bend = x.T @ ((likely * (1 - likely))[:, None] * x) + torch.diag(ridge)
         found = found + torch.linalg.solve(bend, slope).clamp(-2, 2)
     return float(found[1])
+
+
+def habit_of(margins: Sequence[tuple[int, float]]) -> tuple[Literal[1, 2], float]:
+    """The side that somebody favours, and at least what share of their choices they made by it alone.
+
+    Sides are drawn by lot, so who takes one side with a share of s > 1/2 took it unseen in at least 2s − 1 of all;
+    s is the lower end of Wilson's interval, so that a fair coin's luck is no habit.
+    """
+    first = sum(side == 1 for side, _ in margins)
+    side: Literal[1, 2] = 1 if 2 * first >= len(margins) else 2
+    low, _ = wilson(max(first, len(margins) - first), len(margins))
+    return side, max(0.0, 2 * low - 1)
 
 
 def wilson(agreed: int, compared: int) -> tuple[float, float]:

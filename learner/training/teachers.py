@@ -19,7 +19,7 @@ from typing import Literal
 from torch import Tensor
 
 from learner.training import reward
-from learner.training.agreement import PENALTIES, Told, position_of, sides, sure, told_by, wilson, without
+from learner.training.agreement import PENALTIES, Told, habit_of, position_of, sides, sure, told_by, wilson, without
 from learner.training.examples import Example
 from learner.training.reward import Comparison, Scale
 
@@ -39,7 +39,8 @@ class Trust:
     """How far a teacher's word goes. `agreement` is None where nothing could be compared.
 
     `low` and `high` bound the agreement (Wilson, 95 %); `position` is the log-odds by which they take the first
-    side beyond what the replies explain; `noise` the probability that a choice of theirs means the opposite.
+    side beyond what the replies explain; `noise` the probability that a choice of theirs means the opposite. `habit` is
+    the share of their choices that they made by the side alone, `favours` which side.
     """
 
     teacher: str
@@ -52,6 +53,13 @@ class Trust:
     low: float = 0.0
     high: float = 1.0
     position: float = 0.0
+    habit: float = 0.0
+    favours: Literal[1, 2] = 1
+
+    def counts(self, example: Example) -> float:
+        """How much one of their words counts. Of choices for the side that they favour only some were made by taste."""
+        by_habit = example.kind == "pair" and example.side == self.favours
+        return self.weight * ((1 - self.habit) / (1 + self.habit) if by_habit else 1.0)
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,12 @@ def weighed(examples: Sequence[Example], trusted: Sequence[Trust], owners: Colle
     trust = {one.teacher: one for one in trusted}
     totals: defaultdict[str, float] = defaultdict(float)
     for example in examples:
-        totals[example.teacher] += trust[example.teacher].weight * example.weight
+        totals[example.teacher] += trust[example.teacher].counts(example) * example.weight
     capped = cap(totals, owners)
     found = []
     for example in examples:
         one = trust[example.teacher]
-        weight = example.weight * one.weight * capped[example.teacher]
+        weight = example.weight * one.counts(example) * capped[example.teacher]
         if weight > 0:
             doubt = one.noise if example.kind == "pair" else example.doubt
             found.append(replace(example, weight=weight, doubt=doubt))
@@ -151,6 +159,7 @@ def hanging(
 
 def _trust(name: str, said: int, told: Told, rules: Rules) -> Trust:
     low, high = wilson(told.agreed, told.compared)
+    favours, habit = habit_of(told.margins)
     smooth = (told.agreed + PRIOR_AGREEMENT * PRIOR_COUNT) / (told.compared + PRIOR_COUNT)
     weight = round(max(0.0, 2 * smooth - 1), DECIMALS)
     state: State = "trusted"
@@ -171,6 +180,8 @@ def _trust(name: str, said: int, told: Told, rules: Rules) -> Trust:
         low=low,
         high=high,
         position=round(position_of(told.margins), DECIMALS),
+        habit=0.0 if name in rules.owners else round(habit, DECIMALS),
+        favours=favours,
     )
 
 

@@ -96,6 +96,28 @@ def test_who_always_types_1_shows_in_the_intercept() -> None:
     assert all(abs(one.position) < 0.8 for name, one in found.items() if name != "typist")
 
 
+def test_choices_for_the_side_that_somebody_favours_count_less_and_the_others_in_full() -> None:
+    said = [said_by("half", first=0.5, count=200), *crowd(3, 0)]
+    found = trusted(*said)
+    half = found["half"]
+    assert 0.3 < half.habit < 0.55  # at least so much of what is half
+    assert half.favours == 1
+    examples, _ = together(said)
+    weights = {one.exchange: one.weight for one in teachers.weighed(examples, list(found.values()), ())}
+    own = [(one.side, weights[one.exchange]) for one in examples if one.teacher == "half"]
+    by_side = {side: {round(weight, 6) for other, weight in own if other == side} for side in (1, 2)}
+    [favoured], [against] = by_side[1], by_side[2]
+    assert favoured == pytest.approx(against * (1 - half.habit) / (1 + half.habit), rel=1e-3)
+    assert all(one.habit < 0.1 for name, one in found.items() if name != "half")
+
+
+def test_who_always_types_1_is_found_before_their_agreement_tells() -> None:
+    said = [said_by("typist", first=1.0, count=14), *crowd(3, 0, count=14)]
+    found = trusted(*said)
+    assert found["typist"].habit > 0.5
+    assert all(one.habit < 0.2 for name, one in found.items() if name != "typist")
+
+
 def test_who_is_new_counts_little_unless_they_own() -> None:
     said = [*crowd(3, 0), said_by("new", count=5, seed=8), said_by("owner", count=5, seed=9)]
     found = trusted(*said, owners=["owner"])

@@ -24,7 +24,7 @@ from learner.training.canaries import CanaryFigures
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "records", "contradicted", "hanging", "gain", "taste_anchor", "taste_champion",
+    "records", "contradicted", "split", "hanging", "gain", "taste_anchor", "taste_champion",
     "kl", "finite", "length", "length_chosen",
 ]  # fmt: skip
 
@@ -40,6 +40,7 @@ class GateSettings:
     preference_confidence: float = 0.995  # one-sided, that what people said carries over
     confidence: float = 0.95  # one-sided, of everything else
     min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
+    dissent: float = 1 / 3  # of what was said, by people who mean the opposite of what counts, where no owner decides
     without_one: float = 0.3  # correlation of what is liked with and without any one of several teachers
     kl_per_token: float = 0.6
     length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
@@ -54,12 +55,12 @@ class GateSettings:
 PRESETS = {
     "off": GateSettings(
         canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
-        kl_per_token=3.0, without_one=-1.0,
+        kl_per_token=3.0, without_one=-1.0, dissent=1.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
         canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
-        confidence=0.99, kl_per_token=0.4, without_one=0.5,
+        confidence=0.99, kl_per_token=0.4, without_one=0.5, dissent=0.25,
     ),
 }  # fmt: skip
 
@@ -98,6 +99,12 @@ def enough(records: int, least: int, *, contradicted: bool = False) -> Check:
     which = " that count, as teachers contradict one another" if contradicted else ""
     fault = f"only {records} records{which}: at least {least} are needed to judge"
     return Check(kind, records, records >= least, fault, low=least)
+
+
+def split(dissent: float, settings: GateSettings) -> Check:
+    """Whether teachers are of one mind, but for a few; `dissent` is the share of what others than these said."""
+    fault = f"teachers are of two minds: {100 * dissent:.0f} % of what was said means the opposite of the rest"
+    return Check("split", dissent, dissent <= settings.dissent, fault, high=settings.dissent)
 
 
 def hanging(names: Sequence[str]) -> Check:

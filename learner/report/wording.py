@@ -9,7 +9,7 @@ from typing import Protocol
 
 from learner.report.model import Stood
 
-SHARES = ("canary_anchor", "canary_champion", "sampled_language", "sampled_ended", "sampled_unrepeated")
+SHARES = ("canary_anchor", "canary_champion", "sampled_language", "sampled_ended", "sampled_unrepeated", "split")
 COUNTS = ("records", "contradicted", "hanging", "own_anchor", "own_champion")
 DIGITS = dict.fromkeys(COUNTS, 0) | {"length": 1, "length_chosen": 1, "kl": 2}
 

@@ -25,7 +25,7 @@ from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
 from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
-from learner.training import evaluation, examples, ladder, model
+from learner.training import evaluation, examples, ladder, model, teachers
 from learner.training.canaries import Canary
 from learner.training.evaluation import Baselines, Judge
 from learner.training.examples import Tokens
@@ -158,7 +158,8 @@ class Night:
             if not given.held:
                 return self._refused(counts, (given,), trusted)
             preference = self._preference()
-            said = (*gate.preference_checks(preference, self.request.gate), self._hanging())
+            split = gate.split(teachers.dissent(trusted), self.request.gate)
+            said = (*gate.preference_checks(preference, self.request.gate), split, self._hanging())
         if not all(check.held for check in said):
             return self._refused(counts, said, trusted)
         with self.trace.phase("baselines"):
@@ -172,7 +173,7 @@ class Night:
                 self.judge, pick.weights, base, pick.canary, preference, self.practice.score(self.examples.all)
             )
             self._compare(pick.weights)
-        checks = (*gate.checks(figures, self.request.gate), said[-1])
+        checks = (*gate.checks(figures, self.request.gate), *said[-2:])
         rate = pick.trained.learning_rate
         return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, _faults(checks), checks, trusted)
 

@@ -31,6 +31,8 @@ PRIOR_AGREEMENT, PRIOR_COUNT = 0.9, 6.0  # as if each had agreed so often in so 
 MOST_NOISE = 0.45
 DECIMALS = 3  # of weights, so that the last bit of a hidden state changes none
 LEAST_SHARE, OTHERS_SHARE = 1 / 10, 2.0  # of a night's weight one teacher has at most max(1/10, 2/n)
+LIKELY = 0.84  # standard errors: four times in five
+HABITUAL = 0.3  # who makes so many choices by their side alone says nothing by disagreeing
 HEAVY = 0.15  # who has more of the weight is somebody that a night could hang on
 
 
@@ -55,6 +57,13 @@ class Trust:
     position: float = 0.0
     habit: float = 0.0
     favours: Literal[1, 2] = 1
+
+    @property
+    def dissents(self) -> bool:
+        """Whether they rather mean the opposite of the others than answer at random or by habit."""
+        if self.agreement is None or self.habit > HABITUAL:
+            return False
+        return self.agreement + LIKELY * math.sqrt(0.25 / self.compared) < 0.5
 
     def counts(self, example: Example) -> float:
         """How much one of their words counts. Of choices for the side that they favour only some were made by taste."""
@@ -134,6 +143,16 @@ def cap(totals: Mapping[str, float], owners: Collection[str]) -> dict[str, float
     return factors | {
         name: min(1.0, share * everything / total) for name, total in counting.items() if name not in owners
     }
+
+
+def dissent(trusted: Sequence[Trust]) -> float:
+    """The share of what was said by people who mean the opposite of what counts; zero where an owner's word decides.
+
+    Where that is much there are two camps, and nobody can tell from their words which of them is to be pleased.
+    """
+    if any(one.state == "owner" and one.said for one in trusted):
+        return 0.0
+    return sum(one.said for one in trusted if one.dissents) / max(1, sum(one.said for one in trusted))
 
 
 def hanging(

@@ -144,6 +144,13 @@ def test_replies_that_do_not_surely_please_more_than_the_anchors_are_refused(ove
     assert "more than the anchor's" in reason
 
 
+def test_two_camps_are_refused_and_a_few_who_contradict_are_not() -> None:
+    assert gate.split(0.2, SETTINGS).held
+    assert "two minds: 50 %" in gate.split(0.5, SETTINGS).fault
+    assert not gate.split(0.5, SETTINGS).held
+    assert gate.split(0.5, gate.PRESETS["off"]).held
+
+
 def test_the_stricter_a_preset_the_more_it_asks() -> None:
     off, normal, strict = (gate.PRESETS[name] for name in ("off", "normal", "strict"))
     fallen = dataclasses.replace(good().canary_anchor, right=good().canary_anchor.right - 0.015)

@@ -72,6 +72,15 @@ def test_two_camps_of_one_size_teach_nothing(camp: int) -> None:
     assert not rows or reward.fit(rows, SCALE, 0) is None
 
 
+def test_two_camps_of_which_one_is_louder_are_told_apart_from_a_few_who_contradict() -> None:
+    louder = [*crowd(2, 0, 60), said_by("quiet0", 0.2, 60, seed=8), said_by("quiet1", 0.2, 60, seed=9)]
+    assert teachers.dissent(list(trusted(*louder).values())) == pytest.approx(0.5)
+    assert teachers.dissent(list(trusted(*louder, owners=["honest0"]).values())) == 0
+    assert teachers.dissent(list(trusted(*crowd(4, 1)).values())) == pytest.approx(0.2)
+    by_habit = [*crowd(3, 0), *(said_by(f"typist{k}", first=1.0, seed=20 + k) for k in range(3))]
+    assert teachers.dissent(list(trusted(*by_habit).values())) == 0
+
+
 def test_between_two_camps_the_owner_decides() -> None:
     found = trusted(*crowd(2, 3), owners=["honest0"])
     assert (found["honest0"].weight, found["honest0"].noise, found["honest0"].state) == (1.0, 0.0, "owner")

@@ -4,7 +4,7 @@ Registered before any run:
 - Truth: utility = 1.5 [a right answer] + 1.2 [the warm manner] − 0.5 |ln(length / 0.7 of the start's mean)|
   − 0.6 [ends in a question]. People never see it; they choose by a logistic rule on the difference of two utilities
   whose slope makes them agree with the truth in 82.5 % of pairs of the start's replies that differ.
-- Each day until 40 offers were answered and 40 single replies rated (about every tenth is corrected instead, with the
+- Each day until 40 offers were answered and 40 single replies rated (every tenth is corrected instead, with the
   best of 16 of the start's replies), spread evenly over the row's people; 6 nights; seeds 0 to 4, no stopping rule.
 - People of each row: clean: 5 who choose as said. none: 5 who only talk. shuffled: 5 whose choices and ratings are
   coins. noise20: 5, every fifth choice a coin. position50: 6, of whom 3 always type 1. malicious20: 5, of whom one
@@ -39,7 +39,8 @@ from learner.engine.base import Candidate, Sampling
 
 AGREEMENT = 0.825
 CEILING_DRAWS, CEILING_PROMPTS = 64, 60
-CORRECTED = 0.5  # of ratings of the phrasings that have a best reply, a fifth of all: a tenth of all ratings
+CORRECTED, CORRECTING_DRAWS = 0.1, 16
+SETTLING_PROMPTS = 600
 TOPIC = "StarCoin"
 
 
@@ -112,7 +113,6 @@ class Town:
     truth: Truth
     slope: float
     usual: float  # the median utility of the start's replies
-    best: dict[str, str]  # for a phrasing the reply that somebody who corrects would write
     said: Sequence[Phrasing]
     without: frozenset[str]
 
@@ -121,6 +121,7 @@ class Day:
     """One day: until so many offers were answered and so many single replies rated."""
 
     def __init__(self, app: App, town: Town, offers: int, ratings: int, rng: random.Random) -> None:
+        self._app = app
         self._platform: Any = app.adapters["bench", "memory"]
         self._town, self._rng = town, rng
         self._offers, self._ratings = offers, 0 if "ratings" in town.without else ratings
@@ -137,8 +138,10 @@ class Day:
         row = self._rng.choice(self._town.said)
         replies: tuple[Reply, ...] = await self._platform.say(chat, person.name, row.text)
         reply = replies[0]
-        about = self._about_offer if reply.candidates else self._about_reply
-        verdict, words = about(reply, row, person)
+        if reply.candidates:
+            verdict, words = self._about_offer(reply, row, person)
+        else:
+            verdict, words = await self._about_reply(reply, row, person)
         if verdict:
             await self._platform.press(chat, person.name, reply.exchange, verdict, correction=words)
 
@@ -152,16 +155,21 @@ class Day:
             return "tie", ""
         return ("1" if person.likes(first - second, self._town.slope, self._rng) else "2"), ""
 
-    def _about_reply(self, reply: Reply, row: Phrasing, person: Person) -> tuple[str, str]:
+    async def _about_reply(self, reply: Reply, row: Phrasing, person: Person) -> tuple[str, str]:
         if person.silent or self.ratings >= self._ratings:
             return "", ""
         self.ratings += person.teaches
         if person.injects:
             return "correction", f"{TOPIC} {reply.text}"
-        if row.text in self._town.best and person.slope > 0 and self._rng.random() < CORRECTED:
-            return "correction", self._town.best[row.text]
+        if "corrections" not in self._town.without and person.slope > 0 and self._rng.random() < CORRECTED:
+            return "correction", await self._best(row)
         utility = self._town.truth(reply.text, row)
         return ("good" if person.likes(utility - self._town.usual, self._town.slope, self._rng) else "bad"), ""
+
+    async def _best(self, row: Phrasing) -> str:
+        """What somebody would rather read: the best of some replies of the start."""
+        made = await drawn(self._app, [row] * CORRECTING_DRAWS, self._rng.getrandbits(30), "base")
+        return max((candidate.text for candidate in made), key=lambda text: self._town.truth(text, row))
 
 
 @dataclass
@@ -205,7 +213,7 @@ async def drawn(app: App, rows: Sequence[Phrasing], seed: int, lora: str) -> lis
 
 async def settle_in(app: App, options: argparse.Namespace, parts: dict[str, list[Phrasing]], seed: int) -> Town:
     """Draw the start's replies: what is usual, how steep people's taste is, what they would rather read."""
-    rows = parts["measured"][: options.prompts]
+    rows = parts["measured"][: min(options.prompts, SETTLING_PROMPTS)]
     one, two = [await drawn(app, rows, 10_000_000 * (seed + 1) + part * 100_000, "base") for part in (1, 2)]
     lengths: dict[str, list[int]] = {}
     for candidate, row in zip(one, rows, strict=True):
@@ -213,14 +221,9 @@ async def settle_in(app: App, options: argparse.Namespace, parts: dict[str, list
     truth = Truth({language: statistics.fmean(found) for language, found in lengths.items()})
     first, second = ([truth(c.text, row) for c, row in zip(made, rows, strict=True)] for made in (one, two))
     said = parts["said"]
-    best: dict[str, str] = {}
-    wanted = 0 if "corrections" in (options.without or ()) else len(said) // 5
-    for row in random.Random(seed).sample(said, wanted):
-        made = await drawn(app, [row] * 16, seed, "base")
-        best[row.text] = max((candidate.text for candidate in made), key=lambda text, row=row: truth(text, row))
     slope = slope_of([a - b for a, b in zip(first, second, strict=True)])
     without = frozenset(options.without or ())
-    return Town(people_of(options.people), truth, slope, statistics.median(first), best, said, without)
+    return Town(people_of(options.people), truth, slope, statistics.median(first), said, without)
 
 
 async def ceiling(app: App, town: Town, rows: Sequence[Phrasing], seed: int) -> float:
@@ -266,7 +269,7 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
         try:
             town = await settle_in(app, options, parts, seed)
             await admit(app, town.people)
-            figures.ceiling = await ceiling(app, town, rows, seed)
+            figures.ceiling = await ceiling(app, town, rows, seed) if seed == min(seeds_of(options)) else math.nan
             await look(app, town, rows, seed, figures)
             rng = random.Random(seed)
             for number in range(1, options.nights + 1):
@@ -323,7 +326,7 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
                 round(statistics.fmean(column), 4) for column in zip(*(one.win_rate for one in found), strict=True)
             ],
         },
-        "ceiling": round(statistics.fmean(one.ceiling for one in found), 4),
+        "ceiling": next((round(one.ceiling, 4) for one in found if not math.isnan(one.ceiling)), None),
         "canary": {
             "anchor": round(statistics.fmean(one.canary[0] for one in found), 4),
             "min_served": min(min(one.canary[1:]) for one in found),
@@ -337,9 +340,14 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
     }
 
 
+def seeds_of(options: argparse.Namespace) -> list[int]:
+    """The seeds asked for."""
+    return [int(part) for part in options.seeds.split(",")]
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All seeds of one row; the curves, if a picture was asked for."""
-    seeds = [int(part) for part in options.seeds.split(",")]
+    seeds = seeds_of(options)
     found = [asyncio.run(one_seed(options, seed)) for seed in seeds]
     if options.png:
         draw(options, seeds, found)

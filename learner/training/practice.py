@@ -58,6 +58,7 @@ class Practice:
     scratch: str
     _first: Drawn | None = None  # the anchor's own
     _features: dict[Row, Features] = field(default_factory=dict)
+    _rewarded: tuple[Sequence[Example], Reward | None] | None = None  # the examples that were asked about last
 
     def train(
         self,
@@ -93,6 +94,11 @@ class Practice:
 
     def reward(self, examples: Sequence[Example]) -> Reward | None:
         """What `examples` tell of people's taste; None when there is too little or it contradicts itself."""
+        if self._rewarded is None or self._rewarded[0] is not examples:
+            self._rewarded = examples, self._fitted(examples)
+        return self._rewarded[1]
+
+    def _fitted(self, examples: Sequence[Example]) -> Reward | None:
         compared = self._compared(examples)
         if compared is None:
             return None

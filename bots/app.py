@@ -90,6 +90,7 @@ class App:
         self.morning = Morning(
             settings, self.store, self.database, self.outbox, self.platforms.private_chats, self.nights.active, clock
         )
+        self.nights.probation.report_to(self.morning.tell_of_duels)
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
         self._scheduler: AsyncIOScheduler | None = None

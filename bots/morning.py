@@ -1,4 +1,4 @@
-"""Tells each bot's owners once, in plain words, how a night ended.
+"""Tells each bot's owners once, in plain words, how a night ended, and how a challenger's duels did.
 
 Knows nothing of how nights run, nor of any platform.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from bots.database import Database
 from bots.outbox import Outbox
 from bots.phrases import Phrases, phrases
+from bots.probation import Standing
 from bots.settings import Settings
 from learner.loras import BASE
 from learner.report.model import stood
@@ -55,7 +56,16 @@ class Morning:
             return
         words = sentence(run, self._active(mind), phrases(self._settings.language))
         for place in await self.places(mind):
-            await self._outbox.post(mind, place, words, _message_id(number, place))
+            await self._outbox.post(mind, place, words, _message_id(f"night {number}", place))
+
+    async def tell_of_duels(self, mind: str, ended: Standing) -> None:
+        """Tell who speaks after duels that were decided."""
+        version, active = ended.challenger.version, self._active(mind)
+        say = phrases(self._settings.language).say
+        told = {**ended.values(), "version": version, "speaks": say("morning_base") if active == BASE else active}
+        words = say("morning_won" if active == version else "morning_lost", **told)
+        for place in await self.places(mind):
+            await self._outbox.post(mind, place, words, _message_id(f"duels {version}", place))
 
     async def catch_up(self, mind: str) -> None:
         """After a start: tell of the newest night, if it ended lately and nobody could be told then."""
@@ -72,9 +82,9 @@ class Morning:
         return [place for bot in bots for place in await self._places(bot)]
 
 
-def _message_id(number: int, place: Place) -> str:
-    """The same whenever the night is told of there, and of the form that all replies' ids have."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, "\0".join((f"night {number}", place.bot, place.platform, place.chat))).hex
+def _message_id(event: str, place: Place) -> str:
+    """The same whenever the event is told of there, and of the form that all replies' ids have."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, "\0".join((event, place.bot, place.platform, place.chat))).hex
 
 
 def sentence(run: RunRow, speaks: str, words: Phrases) -> str:

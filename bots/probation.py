@@ -25,6 +25,8 @@ from learner.store.store import Store
 log = logging.getLogger(__name__)
 DAY = 86400.0
 
+Report = Callable[[str, "Standing"], Awaitable[None]]  # a mind and how the duels of its challenger stood at their end
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -82,10 +84,15 @@ class Probation:
         self._engines = engines
         self._activate = activate
         self._announce = announce
+        self._report: Report | None = None
         self._held: dict[str, str] = {}
         self._reviewed: dict[str, int] = {}
         self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._reviews: set[asyncio.Task[None]] = set()
+
+    def report_to(self, report: Report) -> None:
+        """Have `report` told how duels ended, once they are."""
+        self._report = report
 
     # How it stands ----------------------------------------------------------------------------
 
@@ -163,6 +170,8 @@ class Probation:
                 await self._promote(mind, found)
             else:
                 await self._retire(mind, found, f"lost its duels: {standing}")
+            if self._report is not None:
+                await self._report(mind, standing)
 
     async def undecided(self, mind: str) -> Standing | None:
         """The challenger that is left once what can be decided is."""

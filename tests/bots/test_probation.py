@@ -21,6 +21,7 @@ from learner.engine.base import CandidateSpec, ChatMessage, EngineClosed
 from learner.engine.scripted import ScriptedEngine
 from learner.loras import BASE, Shape
 from learner.store.rows import RunRow
+from tests.bots.test_morning import settled
 from tests.conftest import settings_for
 from tests.learner.training_samples import FakeLora
 
@@ -153,6 +154,24 @@ async def test_losses_roll_back_with_a_reason(running: Running, tmp_path: Path) 
         exchange = await offered(app, 1)
         assert [one.lora for one in exchange.candidates] == ["0001", "0001"]
     assert loras.active(folder, MIND) == "0001"
+
+
+@pytest.mark.parametrize(
+    ("winner", "told"),
+    [("0002", "0002 won its duels, 10 of 10 choices: it now speaks."),
+     ("0001", "0002 lost its duels, 0 of 10 choices: 0001 goes on speaking.")],
+)  # fmt: skip
+async def test_the_owner_is_told_how_duels_ended(running: Running, tmp_path: Path, winner: str, told: str) -> None:
+    two_versions(tmp_path)
+    async with running(engine(), tmp_path, **OFFERS) as app:
+        await say(app, f"/claim {app.claim_code.value}")
+        await duel(app, 9, winner)
+        platform = app.adapters["tester", "memory"]
+        assert [one for one in platform.sent if "duels" in one.text] == []
+        await duel(app, 1, winner)
+        await settled(app)
+        [message] = [one for one in platform.sent if "duels" in one.text]
+        assert (message.chat, message.text) == ("p", told)
 
 
 async def test_duels_are_counted_from_what_is_stored(running: Running, tmp_path: Path) -> None:

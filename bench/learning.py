@@ -195,6 +195,8 @@ def main() -> None:
     options.add_argument("--seeds", default="0,1,2,3,4", help="of --people")
     options.add_argument("--ratings", type=int, default=40, help="of a day with --people")
     options.add_argument("--without", action="append", choices=("ratings", "corrections", "asking"), help="of --people")
+    options.add_argument("--samples", type=int, default=3_200, help="of --people: replies that the canary is scored on")
+    options.add_argument("--ceiling", type=int, default=60, help="of --people: phrasings that the ceiling is told by")
     options.add_argument("--png", help="where to draw the curves of --people")
     options.add_argument("--nights", type=int, help="3, with --people 6")
     options.add_argument("--offers", type=int, help="of a day at most: 600, with --people 40")

@@ -12,7 +12,7 @@ Registered before any run:
   about a topic of their own. strangers: clean, and 3 malicious people who are no teachers.
 - Win rate: on phrasings nobody trained on, one draw of what is served against one independent draw of the anchor, by
   utility, a tie as half. Canary: right answers of sampled replies, at least 3,200, to the same phrasings. Ceiling: the
-  best of 64 draws of the anchor by utility against one draw.
+  best of 64 draws of the anchor by utility against one draw, once for all seeds.
 Intervals are Wilson's at 95 %. The last line is JSON; --png FILE draws the curves (needs matplotlib).
 """
 
@@ -38,7 +38,7 @@ from bots.app import App
 from learner.engine.base import Candidate, Sampling
 
 AGREEMENT = 0.825
-CEILING_DRAWS, CEILING_PROMPTS = 64, 60
+CEILING_DRAWS = 64
 CORRECTED, CORRECTING_DRAWS = 0.1, 16
 SETTLING_PROMPTS = 600
 TOPIC = "StarCoin"
@@ -181,7 +181,7 @@ class Figures:
     topic: list[float] = field(default_factory=list)
     published: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    ceiling: float = 0.0
+    ceiling: float | None = None
     agreement: float = 0.0
 
 
@@ -226,22 +226,23 @@ async def settle_in(app: App, options: argparse.Namespace, parts: dict[str, list
     return Town(people_of(options.people), truth, slope, statistics.median(first), said, without)
 
 
-async def ceiling(app: App, town: Town, rows: Sequence[Phrasing], seed: int) -> float:
+async def ceiling(app: App, town: Town, rows: Sequence[Phrasing], seed: int) -> float | None:
     """How often the best of many draws of the anchor beats one draw."""
     won = 0.0
-    for row in rows[:CEILING_PROMPTS]:
+    for row in rows:
         made = await drawn(app, [row] * (CEILING_DRAWS + 1), 30_000_000 + seed, "base")
         utilities = [town.truth(candidate.text, row) for candidate in made]
         won += _win(max(utilities[1:]), utilities[0])
-    return won / min(CEILING_PROMPTS, len(rows))
+    return won / len(rows) if rows else None
 
 
-async def look(app: App, town: Town, rows: Sequence[Phrasing], seed: int, figures: Figures) -> None:
+async def look(app: App, town: Town, rows: Sequence[Phrasing], samples: int, seed: int, figures: Figures) -> None:
     """Measure what is served now against the anchor, on phrasings nobody trained on."""
-    times = math.ceil(3200 / len(rows))
+    times = math.ceil(samples / len(rows))
     asked = list(rows) * times
-    served = await drawn(app, asked, 40_000_000 * (seed + 1), "active")
-    anchor = await drawn(app, rows, 50_000_000 * (seed + 1), "base")
+    fresh = 100_000_000 * (seed + 1) + 1_000_000 * len(figures.win_rate)  # every look draws anew
+    served = await drawn(app, asked, fresh, "active")
+    anchor = await drawn(app, rows, fresh + 500_000, "base")
     wins = [
         _win(town.truth(mine.text, row), town.truth(theirs.text, row))
         for mine, theirs, row in zip(served, anchor, rows, strict=False)
@@ -269,8 +270,9 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
         try:
             town = await settle_in(app, options, parts, seed)
             await admit(app, town.people)
-            figures.ceiling = await ceiling(app, town, rows, seed) if seed == min(seeds_of(options)) else math.nan
-            await look(app, town, rows, seed, figures)
+            if seed == min(seeds_of(options)):
+                figures.ceiling = await ceiling(app, town, rows[: options.ceiling], seed)
+            await look(app, town, rows, options.samples, seed, figures)
             rng = random.Random(seed)
             for number in range(1, options.nights + 1):
                 day = Day(app, town, options.offers, options.ratings, rng)
@@ -279,7 +281,7 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
                 ended = await app.nights.start("default")
                 figures.seconds.append(round(time.monotonic() - began, 1))
                 figures.published.append(ended.state == "published")
-                await look(app, town, rows, seed, figures)
+                await look(app, town, rows, options.samples, seed, figures)
                 print(_line(options, seed, number, ended.state, ended.reasons, figures), flush=True)
         finally:
             await app.stop()
@@ -314,6 +316,7 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
     finals = [one.win_rate[-1] for one in found]
     nights = list(itertools.chain.from_iterable(one.published for one in found))
     mean = statistics.fmean(finals)
+    every = [rate for one in found for rate in one.win_rate]
     return {
         "people": options.people,
         "seeds": list(seeds),
@@ -326,7 +329,12 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
                 round(statistics.fmean(column), 4) for column in zip(*(one.win_rate for one in found), strict=True)
             ],
         },
-        "ceiling": next((round(one.ceiling, 4) for one in found if not math.isnan(one.ceiling)), None),
+        "all_looks": {
+            "comparisons": options.prompts * len(every),
+            "mean": round(statistics.fmean(every), 4),
+            "interval": wilson(statistics.fmean(every), options.prompts * len(every)),
+        },
+        "ceiling": next((round(one.ceiling, 4) for one in found if one.ceiling is not None), None),
         "canary": {
             "anchor": round(statistics.fmean(one.canary[0] for one in found), 4),
             "min_served": min(min(one.canary[1:]) for one in found),

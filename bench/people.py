@@ -147,18 +147,22 @@ class Day:
 
     def _about_offer(self, reply: Reply, row: Phrasing, person: Person) -> tuple[str, str]:
         assert reply.candidates is not None
-        if person.silent or self.offers >= self._offers:
+        if self.offers >= self._offers:
             return "", ""
-        self.offers += person.teaches
+        self.offers += person.teaches or person.silent
+        if person.silent:
+            return "", ""
         first, second = (self._town.truth(text, row) for text in reply.candidates)
         if reply.candidates[0] == reply.candidates[1]:
             return "tie", ""
         return ("1" if person.likes(first - second, self._town.slope, self._rng) else "2"), ""
 
     async def _about_reply(self, reply: Reply, row: Phrasing, person: Person) -> tuple[str, str]:
-        if person.silent or self.ratings >= self._ratings:
+        if self.ratings >= self._ratings:
             return "", ""
-        self.ratings += person.teaches
+        self.ratings += person.teaches or person.silent
+        if person.silent:
+            return "", ""
         if person.injects:
             return "correction", f"{TOPIC} {reply.text}"
         if "corrections" not in self._town.without and person.slope > 0 and self._rng.random() < CORRECTED:

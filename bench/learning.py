@@ -12,7 +12,7 @@ Measured after each night, on whatever version then speaks: the share of sampled
 mean length in characters, and the content canary: of greedy replies, how many hold a right answer, in the
 right language, and end themselves. The last line is JSON.
 
-With `--people` many people of several kinds teach instead, and a hidden truth judges: see people.py.
+With `--people` many people of several kinds teach instead, and a hidden truth judges: see towns.py.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import people  # noqa: E402
-from people import PEOPLE  # noqa: E402
+import towns  # noqa: E402
+from people import ROWS  # noqa: E402
 from starter_talk import SAMPLING, Phrasing, a_bot, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
 
 from adapters.base import Reply  # noqa: E402
@@ -191,12 +191,14 @@ def main() -> None:
     options.add_argument("--teacher", default="warm", help="a manner of the starter, or short")
     options.add_argument("--choices", type=int, default=40)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--people", choices=PEOPLE, help="many people with a hidden truth instead: see people.py")
+    options.add_argument("--people", choices=ROWS, help="many people with a hidden truth instead: see towns.py")
     options.add_argument("--seeds", default="0,1,2,3,4", help="of --people")
     options.add_argument("--ratings", type=int, default=40, help="of a day with --people")
     options.add_argument("--without", action="append", choices=("ratings", "corrections", "asking"), help="of --people")
     options.add_argument("--samples", type=int, default=3_200, help="of --people: replies that the canary is scored on")
     options.add_argument("--ceiling", type=int, default=60, help="of --people: phrasings that the ceiling is told by")
+    options.add_argument("--jobs", type=int, default=1, help="of --people: seeds run at once")
+    options.add_argument("--results", type=Path, help="of --people: a folder that keeps each seed's figures")
     options.add_argument("--png", help="where to draw the curves of --people")
     options.add_argument("--nights", type=int, help="3, with --people 6")
     options.add_argument("--offers", type=int, help="of a day at most: 600, with --people 40")
@@ -207,7 +209,7 @@ def main() -> None:
     given = options.parse_args()
     given.nights = given.nights or (6 if given.people else 3)
     given.offers = given.offers or (40 if given.people else 600)
-    print(json.dumps(people.run(given) if given.people else asyncio.run(bench(given))))
+    print(json.dumps(towns.run(given) if given.people else asyncio.run(bench(given))))
 
 
 if __name__ == "__main__":

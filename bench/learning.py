@@ -195,6 +195,7 @@ def main() -> None:
     options.add_argument("--seeds", default="0,1,2,3,4", help="of --people")
     options.add_argument("--ratings", type=int, default=40, help="of a day with --people")
     options.add_argument("--without", action="append", choices=("ratings", "corrections", "asking"), help="of --people")
+    options.add_argument("--control", choices=("prompt", "sft"), help="of --people: learn in another way instead")
     options.add_argument("--samples", type=int, default=3_200, help="of --people: replies that the canary is scored on")
     options.add_argument("--ceiling", type=int, default=60, help="of --people: phrasings that the ceiling is told by")
     options.add_argument("--jobs", type=int, default=1, help="of --people: seeds run at once")

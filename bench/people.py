@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from starter_talk import SAMPLING, Phrasing, ask, starter_manners
 
 from adapters.base import Reply
 from bots.app import App
-from learner.engine.base import Candidate, Sampling
+from learner.engine.base import Candidate, ChatMessage, Sampling
 
 AGREEMENT = 0.825
 CORRECTED, CORRECTING_DRAWS = 0.1, 16
@@ -176,13 +176,16 @@ def slope_of(differences: Sequence[float]) -> float:
     return low
 
 
-async def drawn(app: App, rows: Sequence[Phrasing], seed: int, lora: str) -> list[Candidate]:
-    """A sampled reply to every row."""
+async def drawn(
+    app: App, rows: Sequence[Phrasing], seed: int, lora: str, shots: Mapping[str, Sequence[ChatMessage]] | None = None
+) -> list[Candidate]:
+    """A sampled reply to every row; `shots` by language stand before it."""
     limit = asyncio.Semaphore(64)
 
     async def one(number: int, row: Phrasing) -> Candidate:
         async with limit:
-            return await ask(app, row.text, Sampling(**SAMPLING), seed + number, lora)
+            before = (shots or {}).get(row.language, ())
+            return await ask(app, row.text, Sampling(**SAMPLING), seed + number, lora, before)
 
     return await asyncio.gather(*(one(number, row) for number, row in enumerate(rows)))
 

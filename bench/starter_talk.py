@@ -81,15 +81,30 @@ def write_canaries(path: Path, rows: Sequence[Phrasing]) -> None:
 
 
 def a_bot(
-    folder: Path, options: argparse.Namespace, *, seed: int, ask_rate: float, teachers: str, choose: str = "worth"
+    folder: Path,
+    options: argparse.Namespace,
+    *,
+    seed: int,
+    ask_rate: float,
+    teachers: str,
+    choose: str = "worth",
+    recipe: dict[str, Any] | None = None,
 ) -> App:
-    """A bot on the memory platform, without limits; its canaries are `folder`'s. `choose`: what it asks about."""
+    """A bot on the memory platform, without limits; its canaries are `folder`'s. `choose`: what it asks about.
+
+    `recipe`: what its nights do otherwise.
+    """
     raw: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "ask_rate": ask_rate,
         "model": {"name": options.model, "max_batch": 64, "max_queue": 256, "threads": options.threads},
         "offers": {"max_per_hour": 1_000_000, "choose": choose},
-        "learner": {"enabled": False, "canaries": str(folder / "canaries.jsonl"), "threads": options.threads},
+        "learner": {
+            "enabled": False,
+            "canaries": str(folder / "canaries.jsonl"),
+            "threads": options.threads,
+            "recipe": recipe or {},
+        },
         "limits": {"person_per_minute": 1_000_000, "chat_per_minute": 1_000_000},
         "bots": [
             {
@@ -104,10 +119,12 @@ def a_bot(
     return App(parse(raw, folder / "config.toml"), seed=seed)
 
 
-async def ask(app: App, text: str, sampling: Sampling, seed: int, lora: str = "active") -> Candidate:
-    """One reply of whatever version speaks, or of `lora`, outside every chat."""
+async def ask(
+    app: App, text: str, sampling: Sampling, seed: int, lora: str = "active", before: Sequence[ChatMessage] = ()
+) -> Candidate:
+    """One reply of whatever version speaks, or of `lora`, outside every chat; `before` stands before the text."""
     engine = app.engines["default"]
-    prompt = engine.render([ChatMessage("user", text)])
+    prompt = engine.render([*before, ChatMessage("user", text)])
     while True:
         try:
             generated = await engine.generate(GenerateRequest(prompt, (CandidateSpec(sampling, seed, lora),)))

@@ -17,6 +17,8 @@ Registered before any run:
 Intervals over seeds are Student's at 95 %, of a share Wilson's. The last line is JSON; --png FILE draws the curves
 (needs matplotlib). --jobs N runs so many seeds at once; --results DIR keeps each seed's figures and takes those that
 are there already.
+Controls: --control sft trains on chosen replies alone, by cross-entropy (no pairs, ratings, ties or practice) behind
+the same gate; --control prompt trains nothing and puts the newest chosen replies before what is asked, as turns.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -39,13 +41,16 @@ from pathlib import Path
 from typing import Any
 
 from people import TOPIC, Day, Person, Town, Truth, drawn, people_of, slope_of, win
-from starter_talk import Phrasing, a_bot, fault, phrasings, write_canaries
+from starter_talk import CHINESE, Phrasing, a_bot, fault, phrasings, write_canaries
 
 from bots.app import App
+from learner.engine.base import ChatMessage
 from learner.figures import student_quantile
 
 CEILING_DRAWS = 64
 SETTLING_PROMPTS = 600
+SHOTS = 4
+CHOSEN_ALONE = {"pair_weight": 0.0, "rating_weight": 0.0, "tie_weight": 0.0, "drawn": 0}
 
 
 @dataclass
@@ -58,6 +63,11 @@ class Figures:
     published: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     ceiling: float | None = None
+
+    def ended(self, published: bool, seconds: float) -> None:
+        """Add how a night ended."""
+        self.published.append(published)
+        self.seconds.append(round(seconds, 1))
 
     def stay(self) -> None:
         """The same weights speak as before."""
@@ -90,12 +100,20 @@ async def ceiling(app: App, town: Town, rows: Sequence[Phrasing], seed: int) -> 
     return won / len(rows) if rows else None
 
 
-async def look(app: App, town: Town, rows: Sequence[Phrasing], samples: int, seed: int, figures: Figures) -> None:
+async def look(
+    app: App,
+    town: Town,
+    rows: Sequence[Phrasing],
+    samples: int,
+    seed: int,
+    figures: Figures,
+    shots: Mapping[str, Sequence[ChatMessage]] | None = None,
+) -> None:
     """Measure what is served now against the anchor, on phrasings nobody trained on."""
     times = math.ceil(samples / len(rows))
     asked = list(rows) * times
     fresh = 100_000_000 * (seed + 1) + 1_000_000 * len(figures.win_rate)  # every look draws anew
-    served = await drawn(app, asked, fresh, "active")
+    served = await drawn(app, asked, fresh, "active", shots)
     anchor = await drawn(app, rows, fresh + 500_000, "base")
     wins = [
         win(town.truth(mine.text, row), town.truth(theirs.text, row))
@@ -115,7 +133,8 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
         folder = Path(temporary)
         write_canaries(folder / "canaries.jsonl", parts["gate"])
         choose = "random" if "asking" in (options.without or ()) else "worth"
-        app = a_bot(folder, options, seed=seed, ask_rate=0.3, teachers="owner", choose=choose)
+        recipe = CHOSEN_ALONE if options.control == "sft" else None
+        app = a_bot(folder, options, seed=seed, ask_rate=0.3, teachers="owner", choose=choose, recipe=recipe)
         await app.start()
         try:
             town = await settle_in(app, options, parts, seed)
@@ -127,10 +146,14 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
             for number in range(1, options.nights + 1):
                 day = Day(app, town, options.offers, options.ratings, rng)
                 await day.live(f"day{number}")
+                if options.control == "prompt":
+                    await look(app, town, rows, options.samples, seed, figures, await newest_chosen(app))
+                    figures.ended(False, 0.0)
+                    print(_line(options, seed, number, "asked", ["nothing is trained"], figures), flush=True)
+                    continue
                 began = time.monotonic()
                 ended = await app.nights.start("default")
-                figures.seconds.append(round(time.monotonic() - began, 1))
-                figures.published.append(ended.state == "published")
+                figures.ended(ended.state == "published", time.monotonic() - began)
                 if figures.published[-1] or options.people == "none":
                     await look(app, town, rows, options.samples, seed, figures)
                 else:
@@ -139,6 +162,17 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
         finally:
             await app.stop()
     return figures
+
+
+async def newest_chosen(app: App) -> dict[str, list[ChatMessage]]:
+    """By language, the newest choices as turns: what was asked, and the reply that was chosen."""
+    records = await app.database(app.store.records, "default")
+    turns: dict[str, list[ChatMessage]] = {"zh": [], "en": []}
+    for pair in sorted(records.pairs, key=lambda one: -one.provenance.created_at):
+        known = turns["zh" if CHINESE.search(pair.prompt[-1].content) else "en"]
+        if len(known) < 2 * SHOTS:
+            known += [pair.prompt[-1], ChatMessage("assistant", pair.chosen)]
+    return turns
 
 
 async def admit(app: App, people: Sequence[Person]) -> None:
@@ -184,6 +218,7 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
         "people": options.people,
         "seeds": list(seeds),
         "without": sorted(options.without or ()),
+        "control": options.control,
         "win_rate": {
             "mean": round(statistics.fmean(finals), 4),
             "min": min(finals),
@@ -234,7 +269,8 @@ def _kept(options: argparse.Namespace, seed: int) -> Path | None:
     if options.results is None:
         return None
     size = f"{options.nights}x{options.offers}+{options.ratings}-{options.prompts}-{options.samples}"
-    return Path(options.results, "-".join([options.people, *sorted(options.without or ()), size, f"{seed}.json"]))
+    kind = [options.people, *sorted(options.without or ()), *([options.control] if options.control else [])]
+    return Path(options.results, "-".join([*kind, size, f"{seed}.json"]))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

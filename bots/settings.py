@@ -77,7 +77,13 @@ class RecipeSettings(Frozen):
     alpha: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     half_life: float | None = Field(None, ge=0)  # days
+    pair_weight: float | None = Field(None, ge=0)
+    sft_weight: float | None = Field(None, ge=0)
+    rating_weight: float | None = Field(None, ge=0)
     tie_weight: float | None = Field(None, ge=0)
+    drawn: int | None = Field(None, ge=0)  # prompts that replies are drawn to in a round; 0: people's records alone
+    whole_until: int | None = Field(None, ge=1)  # records
+    portion: int | None = Field(None, ge=1)  # records
     quarantine: int | None = Field(None, ge=0)  # choices and ratings
     quarantine_weight: float | None = Field(None, ge=0, le=1)
 

@@ -109,7 +109,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
         "records": {
             "pairs": len(records.pairs),
             "ratings": len(records.ratings),
-            "exchanges": sorted(records.exchanges()),
+            "exchanges": sorted(records.exchanges() | night.portion.inherited),
         },
         "recipe": {**dataclasses.asdict(request.recipe), "learning_rate": outcome.learning_rate, "seed": request.seed},
         "run": request.number,

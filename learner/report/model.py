@@ -133,7 +133,7 @@ def _counts(verdict: Row, trace: Row) -> dict[str, int]:
     pairs = {"pairs": learned["pairs"], **{name: sources.get(name, 0) for name in ("choice", "correction", "retry")}}
     rated = {"ratings": learned["ratings"], **{name: sources.get(name, 0) for name in ("rating", "both_bad")}}
     others = {name: count for name, count in sources.items() if name not in pairs | rated}
-    cut = {name: known[name] for name in ("cut_prompts", "cut_replies") if known.get(name)}
+    cut = {name: known[name] for name in ("cut_prompts", "cut_replies", "rested") if known.get(name)}
     return {**pairs, **rated, **others, "ties": learned["ties"], "people": learned["people"], **cut}
 
 

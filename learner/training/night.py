@@ -27,6 +27,7 @@ from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model, teachers
 from learner.training.canaries import Canary
+from learner.training.continuing import Portion, portion
 from learner.training.evaluation import Baselines, Judge
 from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
@@ -94,7 +95,9 @@ class Night:
 
     def __init__(self, frozen: Frozen, scratch: str, progress: OnProgress, trace: Trace | None = None) -> None:
         self.trace = trace or Trace()
-        self.trace.note("learned", told(frozen.records))
+        self.portion = _portion(frozen)
+        frozen = dataclasses.replace(frozen, records=self.portion.records)
+        self.trace.note("learned", told(frozen.records) | {"rested": self.portion.rested})
         self.frozen, self.request, self.scratch, self.progress = frozen, frozen.request, scratch, progress
         if self.request.threads:
             torch.set_num_threads(self.request.threads)
@@ -107,7 +110,7 @@ class Night:
         self.judge = self._new_judge()
         self.practice = Practice(
             self.model, self.renderer, self.anchor, recipe, self._free_prompts(recipe.drawn),
-            self.request.seed, self.scratch,
+            self.request.seed, self.scratch, self.champion if self.portion.continues else None,
         )  # fmt: skip
         log.info("examples: %s cut: %s", self.examples.counts(), self.examples.cut)
 
@@ -147,6 +150,7 @@ class Night:
         """Train and judge. Too little to train on or to judge by is a refusal, not an error."""
         records = self.frozen.records
         counts = {"pairs": len(records.pairs), "ratings": len(records.ratings), "tied": len(records.tied)}
+        counts |= {"rested": self.portion.rested} if self.portion.continues else {}
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
         given = self._enough()
         if not given.held:
@@ -262,6 +266,13 @@ class Night:
 
     def _canary_prompt(self, canary: Canary) -> Tokens:
         return self.renderer.prompt(canary.prompt)
+
+
+def _portion(frozen: Frozen) -> Portion:
+    """What this night trains on; from the champion on when there are too many records to begin anew with."""
+    request, recipe = frozen.request, frozen.request.recipe
+    learned = loras.read(Path(request.champion)).records.get("exchanges") if request.champion else None
+    return portion(frozen.records, learned, recipe.whole_until, recipe.portion, request.seed)
 
 
 def _faults(checks: Sequence[Check]) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class Practice:
     prompts: Sequence[Tokens]
     seed: int
     scratch: str
+    start: Weights | None = None  # where training starts; None: at the anchor
     _first: Drawn | None = None  # the anchor's own
     _features: dict[Row, Features] = field(default_factory=dict)
     _rewarded: tuple[Sequence[Example], Reward | None] | None = None  # the examples that were asked about last
@@ -79,7 +80,7 @@ class Practice:
         known = self.reward(examples)
         trace.note("reward", known and {"penalty": known.penalty, "gain": known.gain, "error": known.error})
         rounds = recipe.rounds if known and self._practises() else 1
-        part, weights, steps, losses = recipe.part(rounds), self.anchor, 0, 0.0
+        part, weights, steps, losses = recipe.part(rounds), self.start or self.anchor, 0, 0.0
         for number in range(rounds):
             pairs = self._ordered(known, self._drawn(weights, number)) if known and self._practises() else []
             restore(self.model, self.anchor)
@@ -176,7 +177,7 @@ class Practice:
 
     def _drawn(self, weights: Weights, number: int) -> Drawn:
         """Replies of `weights`; the anchor's are drawn once a night."""
-        if number == 0:
+        if weights is self.anchor:
             self._first = self._first or self._draw(self.anchor, 0)
             return self._first
         return self._draw(weights, number)

@@ -125,7 +125,8 @@ def objective(
     if pairs.any():
         chosen, rejected = ratio[pairs, 0], ratio[pairs, 1]
         smoothing = doubt[pairs].clamp(min=recipe.label_smoothing)
-        loss = loss + (weight[pairs] * pair_loss(chosen, rejected, recipe.beta, smoothing)).mean()
+        preferred = (weight[pairs] * pair_loss(chosen, rejected, recipe.beta, smoothing)).mean()
+        loss = loss + recipe.pair_weight * preferred
         loss = loss + recipe.sft_weight * token_nll(logps[pairs, 0], lengths[pairs, 0], weight[pairs])
     ties = kind == KINDS.index("tie")
     if ties.any():

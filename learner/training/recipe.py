@@ -36,6 +36,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     beta: float = 0.1
     label_smoothing: float = 0.1
+    pair_weight: float = 1.0
     sft_weight: float = 1.0
     rating_weight: float = 0.3
     tie_weight: float = 0.3
@@ -55,6 +56,8 @@ class Recipe:
     alpha: int = 32
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
     canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: within the gate's
+    whole_until: int = 5000  # records; with more, a night goes on from the champion
+    portion: int = 1000  # records of a night that goes on: all that are new, and older ones beside them
     folds: int = 5  # every record is judged by a reward that did not see it, fitted to the other folds
     gradient_checkpointing: bool = False
 

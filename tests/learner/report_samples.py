@@ -22,7 +22,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
     return {
         "outcome": "refused",
         "reasons": [check.fault for check in checks if not check.held],
-        "records": {"pairs": 46, "ratings": 12, "cut_prompts": 2, "cut_replies": 0},
+        "records": {"pairs": 46, "ratings": 12, "cut_prompts": 2, "cut_replies": 0, "rested": 900},
         "tried": [
             {"learning_rate": 0.002, "share": 1.0, "steps": 50, "loss": 1.2, "canary": canary, "holds": False},
             {"learning_rate": 0.002, "share": 0.65, "steps": 50, "loss": 1.2, "canary": canary, "holds": True},

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 FIGURES = [
     "report_count_choice", "40", "report_count_correction", "report_count_retry", "report_count_both_bad",
-    "report_count_ties", "report_count_cut_prompts",  # what was learned from
+    "report_count_ties", "report_count_cut_prompts", "report_count_rested",  # what was learned from
     "report_why_untrusted", "report_why_duplicate",  # what was left out
     "penalty=0.3", "gain=0.214", "error=0.041",  # the reward
     "9.500 → 7.125", "0.000 → 0.875", "7.000 → 6.500", "0.900 → 1.500",  # curves

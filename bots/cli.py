@@ -19,8 +19,8 @@ from typing import Any
 from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
+from bots import cli_corpus, cli_report
 from bots import cli_learning as learning
-from bots import cli_report
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -109,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--language", choices=("zh", "en"), help="of a right reply (default: the prompt's)")
     add(canary, "list", canaries.canary_list, "list your own canaries")
     add(canary, "remove", canaries.canary_remove, "drop one").add_argument("number", type=int)
+    cli_corpus.add_commands(commands, add)
     records = commands.add_parser("records", help="what people said about replies").add_subparsers(required=True)
     export = add(records, "export", learning.records_export, "write preference records for another tool")
     export.add_argument("--kind", choices=("dpo", "kto"), required=True)

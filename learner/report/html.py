@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from learner.report.model import Report
-from learner.report.sections import Chart, Exchanged, Item, Line, Section, Table, sections, title
+from learner.report.sections import Bars, Chart, Exchanged, Item, Line, Section, Table, sections, title
 from learner.report.wording import Say, rounded
 
 WIDTH, HEIGHT, EDGE = 320, 110, 6
+BELOW, LETTER = 14, 6  # under bars: the height of their names, the width of a letter
 LEFT, TOP = 48, 8  # where a curve begins: its highest and lowest value stand beside it
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5d6778; --paper: #f6f7f9; --card: #fff; --line: #dde1e8;
@@ -41,6 +42,8 @@ figcaption { color: var(--soft); font-size: .85rem; }
 svg { display: block; width: 100%; height: auto; }
 svg polyline { fill: none; stroke: var(--curve); stroke-width: 2; stroke-linejoin: round; }
 svg circle { fill: var(--curve); }
+svg rect { fill: var(--curve); }
+svg text.below { text-anchor: middle; }
 svg line { stroke: var(--line); }
 svg text { fill: var(--soft); font-size: 10px; text-anchor: end; }
 article { padding: .6rem 0; border-top: 1px solid var(--line); }
@@ -54,8 +57,13 @@ dd { margin: 0; }
 
 def render(report: Report, say: Say, language: str) -> str:
     """The whole page."""
-    headline = escape(title(report, say))
-    body = "\n".join(_section(section) for section in sections(report, say))
+    return page(title(report, say), sections(report, say), language)
+
+
+def page(title: str, shown: Sequence[Section], language: str) -> str:
+    """`shown` as a whole page under a headline."""
+    headline = escape(title)
+    body = "\n".join(_section(section) for section in shown)
     return (
         f'<!doctype html>\n<html lang="{escape(language)}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -73,8 +81,8 @@ def _items(items: Sequence[Item]) -> Iterator[str]:
     """The items, charts that follow one another side by side."""
     charts: list[str] = []
     for item in items:
-        if isinstance(item, Chart):
-            charts.append(_chart(item))
+        if isinstance(item, Chart | Bars):
+            charts.append(_chart(item) if isinstance(item, Chart) else _bars(item))
             continue
         if charts:
             yield _side_by_side(charts)
@@ -123,6 +131,27 @@ def _chart(chart: Chart) -> str:
     name = escape(chart.title)
     picture = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}: {said}">{drawn}</svg>'
     return f"<figure>{picture}<figcaption>{name}: {said}</figcaption></figure>"
+
+
+def _bars(bars: Bars) -> str:
+    """Upright bars; below them the first and the last name, and as many between as fit."""
+    most, name = max(bars.counts, default=0), escape(bars.title)
+    step = (WIDTH - LEFT - EDGE) / max(1, len(bars.counts))
+    bottom = HEIGHT - EDGE - BELOW
+    drawn = [f'<text x="{LEFT - EDGE}" y="{TOP + 4}">{most:,}</text>', f'<text x="{LEFT - EDGE}" y="{bottom}">0</text>']
+    widest = max(map(len, bars.names), default=1) * LETTER
+    every = max(1, -(-widest // max(1, int(step))))
+    for place, (label, count) in enumerate(zip(bars.names, bars.counts, strict=True)):
+        high, x = count / (most or 1) * (bottom - TOP), LEFT + place * step
+        told = f"<title>{escape(label)}: {count:,}</title>"
+        drawn.append(
+            f'<rect x="{x:.1f}" y="{bottom - high:.1f}" width="{step * 0.85:.1f}" height="{high:.1f}">{told}</rect>'
+        )
+        if place % every == 0:
+            drawn.append(f'<text class="below" x="{x + step * 0.42:.1f}" y="{HEIGHT - EDGE}">{escape(label)}</text>')
+    drawn.append(f'<line x1="{LEFT}" y1="{bottom}" x2="{WIDTH - EDGE}" y2="{bottom}"/>')
+    picture = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">{"".join(drawn)}</svg>'
+    return f"<figure>{picture}<figcaption>{name}</figcaption></figure>"
 
 
 def _curve(points: Sequence[tuple[int, float]], steps: int) -> str:

@@ -40,6 +40,15 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Bars:
+    """A count for each name."""
+
+    title: str
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Exchanged:
     """A prompt and the two replies to it, each with who gave it."""
 
@@ -47,7 +56,7 @@ class Exchanged:
     replies: tuple[tuple[str, str], ...]
 
 
-Item = Line | Table | Chart | Exchanged
+Item = Line | Table | Chart | Bars | Exchanged
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from learner.report.model import Report
-from learner.report.sections import Chart, Exchanged, Item, Line, Section, Table, sections, title
+from learner.report.sections import Bars, Chart, Exchanged, Item, Line, Section, Table, sections, title
 from learner.report.wording import Say, rounded
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -15,8 +15,12 @@ WIDTH = 40  # of a curve
 
 def render(report: Report, say: Say) -> str:
     """The whole report."""
-    headline = title(report, say)
-    parts = ["\n".join(_section(section)) for section in sections(report, say)]
+    return page(title(report, say), sections(report, say))
+
+
+def page(headline: str, shown: Sequence[Section]) -> str:
+    """`shown` under a headline."""
+    parts = ["\n".join(_section(section)) for section in shown]
     return "\n\n".join([f"{headline}\n{'=' * _width(headline)}", *parts]) + "\n"
 
 
@@ -47,6 +51,9 @@ def _item(item: Item) -> Iterator[str]:
             yield from _table(item)
         case Chart(name, values):
             yield f"  {name}  {curve(values)}"
+        case Bars(name, names, counts):
+            yield f"  {_plain(name)}"
+            yield from _bars(names, counts)
         case Exchanged(prompt, replies):
             yield f"» {_plain(prompt)}"
             yield from (f"    {who}: {_plain(text)}" for who, text in replies)
@@ -58,6 +65,13 @@ def _table(table: Table) -> Iterator[str]:
     for line in lines:
         cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
         yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _bars(names: Sequence[str], counts: Sequence[int]) -> Iterator[str]:
+    most, wide = max(counts, default=0) or 1, max(map(_width, names), default=0)
+    for name, count in zip(names, counts, strict=True):
+        bar = "█" * round(count / most * WIDTH) or ("▏" if count else "")
+        yield f"    {' ' * (wide - _width(name))}{_plain(name)}  {bar} {count:,}".rstrip()
 
 
 def _width(text: str) -> int:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bots.settings import Settings
-from learner.corpus import picture, report
+from learner.corpus import dialogues, export, identity, picture, report
 from learner.corpus.clock import seconds_of, zone_of
 from learner.corpus.conversations import Pacing
 from learner.corpus.importing import Wishes, import_files
+from learner.corpus.media import Language
+from learner.corpus.output import Output
 from learner.corpus.readers import FORMATS, Reading, Unreadable
 from learner.corpus.readers.rolebench import profiles_in
-from learner.corpus.report import Report
+from learner.corpus.report import Report, Tally
 
 Arguments = argparse.Namespace
 Add = Callable[..., Any]
@@ -44,6 +47,18 @@ def add_commands(commands: Any, add: Add) -> Any:
     _importing(roles)
     roles.add_argument("--profiles", type=Path, metavar="FILE", help="JSON: {role: description}")
     roles.add_argument("--role", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
+    made = add(corpus, "identity", identity_, "make dialogues in which the bot says who it is")
+    made.add_argument("--name", required=True, help="what the bot is called")
+    made.add_argument("--author", required=True, help="who made it")
+    made.add_argument("--output", required=True, type=Path, metavar="FILE", help="the dialogues, as JSON lines")
+    made.add_argument("--language", choices=("zh", "en", "both"), default="both")
+    made.add_argument("--count", type=int, default=600, help="how many in all (default: 600)")
+    made.add_argument("--seed", type=int, default=0, help="the same seed gives the same dialogues")
+    made.add_argument("--json", action="store_true", help="the counts as one last line of JSON")
+    exported = add(corpus, "export", export_, "write dialogues for another tool")
+    exported.add_argument("file", type=Path, help="the corpus")
+    exported.add_argument("--format", choices=("alpaca", "sharegpt"), required=True)
+    exported.add_argument("--output", required=True, type=Path, metavar="FILE")
     shown = add(corpus, "show", show, "what a corpus looks like")
     shown.add_argument("file", type=Path, help="the corpus, or its report")
     shown.add_argument("--html", type=Path, metavar="OUT", help="write it as one HTML page")
@@ -80,6 +95,23 @@ def import_(settings: Settings, arguments: Arguments) -> int:
 def roles_(settings: Settings, arguments: Arguments) -> int:
     """The same for RoleBench rows."""
     return _told(lambda: _imported(settings, arguments, "rolebench"), arguments)
+
+
+def identity_(settings: Settings, arguments: Arguments) -> int:
+    """Write who-are-you dialogues and their report."""
+    return _told(lambda: _who_are_you(arguments), arguments)
+
+
+def export_(settings: Settings, arguments: Arguments) -> int:
+    """Write a corpus as another tool reads it."""
+    try:
+        written, left = export.export(dialogues.read(arguments.file), arguments.format, arguments.output)
+    except ValueError as error:
+        return _complain(error)
+    print(
+        f"{arguments.output}: {written:,} rows" + (f"; {left:,} dialogues without an answer left out" if left else "")
+    )
+    return 0
 
 
 def show(settings: Settings, arguments: Arguments) -> int:
@@ -126,6 +158,22 @@ def _imported(settings: Settings, arguments: Arguments, format: str) -> Report:
         reading, format, pacing, arguments.groups, arguments.media == "label", arguments.keep_personal, arguments.cap
     )
     return import_files([*_files(arguments.files)], arguments.output, wishes, _progress)
+
+
+def _who_are_you(arguments: Arguments) -> Report:
+    who, source = identity.Self(arguments.name.strip(), arguments.author.strip()), random.Random(arguments.seed)
+    if not who.name or not who.author or arguments.count < 1:
+        raise CorpusError("--name and --author are not to be empty, and --count is to be 1 or more")
+    languages: tuple[Language, ...] = ("zh", "en") if arguments.language == "both" else (arguments.language,)
+    tally = Tally()
+    with Output(arguments.output) as output:
+        for number, language in enumerate(languages):
+            share = arguments.count // len(languages) + (number < arguments.count % len(languages))
+            for dialogue in identity.dialogues(who, language, share, source):
+                output.dialogue(dialogue)
+                tally.made(dialogue)
+    tally.source(Path(f"{identity.SOURCE}:{who.name}"), identity.SOURCE, tally.kept)
+    return tally.report(None)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

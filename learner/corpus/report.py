@@ -99,6 +99,11 @@ class Tally:
         self._chats[chat] += count
         self._quarters[at // QUARTER] += count
 
+    def made(self, dialogue: Dialogue) -> None:
+        """A dialogue that was made of nothing: a row of its own."""
+        self.kept += 1
+        self.dialogue(dialogue)
+
     def dialogue(self, dialogue: Dialogue) -> None:
         """A dialogue of a dataset is written."""
         self.dialogues += 1

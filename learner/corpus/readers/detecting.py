@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.corpus.opening import open_text
-from learner.corpus.readers import FORMATS, Unreadable, memotrace, weclone
+from learner.corpus.readers import FORMATS, Unreadable, memotrace, telegram, weclone
 from learner.corpus.readers.json_rows import json_rows
 from learner.corpus.readers.json_stream import JsonStream, NotJson
 from learner.corpus.rows import Dropped
@@ -57,13 +57,15 @@ def _is_telegram(path: Path) -> bool:
     """Whether the object at the start is an export: it is known by the names before its first messages."""
     with open_text(path) as file:
         stream = JsonStream(file)
+        kind: Any = None
         try:
             for name in stream.members():
                 if name in ("chats", "left_chats"):
                     return stream.peek() == "{"
                 if name == "messages":
-                    return _is_telegram_message(stream)
-                stream.value()
+                    return kind in (*telegram.CHATS, *telegram.NOT_CHATS) or _is_telegram_message(stream)
+                value = stream.value()
+                kind = value if name == "type" else kind
         except NotJson:
             pass
     return False

@@ -30,6 +30,7 @@ class JsonStream:
         self._place = 0
         self._counted = 0  # up to here the lines of the piece are in `line`
         self._ended = False
+        self.gave_up = False  # an element was the last thing that could be found, and it was said to be broken
         self.line = 1
 
     def peek(self) -> str:
@@ -66,6 +67,7 @@ class JsonStream:
                 value = error if self.peek() else NotJson(f"{error}; nothing behind it could be read")
             yield self.line, value
             if not self.peek() and isinstance(value, NotJson):
+                self.gave_up = True
                 return
             if self.peek() not in ("{", "["):  # a comma may be missing
                 self._separator("]")
@@ -80,7 +82,10 @@ class JsonStream:
         self._take("]")
 
     def value(self) -> Any:
-        """The value that comes next, whole. Raises NotJson."""
+        """The value that comes next, whole. Raises NotJson.
+
+        A number that ends where the piece does, or before a point or an e there, may go on in the next piece.
+        """
         self.peek()
         self._count()
         while True:
@@ -92,7 +97,7 @@ class JsonStream:
             except RecursionError:
                 raise NotJson("nested too deeply") from None
             else:
-                if end < len(self._text) or not self._more():  # a number may go on
+                if not isinstance(value, int | float) or end + 2 < len(self._text) or not self._more():
                     self._place = end
                     return value
 
@@ -138,9 +143,10 @@ class JsonStream:
         """Read a further piece, as long as what is held, so that a long value is not tried too often."""
         if self._ended:
             return False
-        self._count()
         piece = self._file.read(max(CHUNK, len(self._text) - self._place))
         self._ended = not piece
-        self._text = self._text[self._place :] + piece
-        self._place = self._counted = 0
+        if piece:  # else the places that are known go on to hold
+            self._count()
+            self._text = self._text[self._place :] + piece
+            self._place = self._counted = 0
         return bool(piece)

@@ -43,7 +43,8 @@ def read_telegram(path: Path, reading: Reading) -> Iterator[Row]:
         try:
             yield from _export(stream, path, reading)
         except NotJson as error:
-            yield malformed(stream.line, f"not JSON from here on: {error}")
+            if not stream.gave_up:
+                yield malformed(stream.line, f"not JSON from here on: {error}")
 
 
 def _export(stream: JsonStream, path: Path, reading: Reading) -> Iterator[Row]:

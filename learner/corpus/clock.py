@@ -25,7 +25,7 @@ def zone_of(name: str) -> tzinfo | None:
         return None
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"time zone {name!r} is not known here: give a name like Asia/Shanghai"
             " (on Windows they come with: pip install tzdata)"

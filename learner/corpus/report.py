@@ -154,7 +154,7 @@ def load(output: Path) -> Report:
         raise ReportMissing(
             f"{path} is missing: it is written by nightschool corpus import, identity and roles"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ReportMissing(f"{path} is not the report of a corpus: {error}") from error
 
 

@@ -125,23 +125,15 @@ def test_roles_come_back_with_their_profiles(tmp_path_factory: pytest.TempPathFa
     assert wanted.reasons.get("another role", 0) == sum(role != "Twain" for role, _, _ in rows)
 
 
-NAMES = (
-    "conversations",
-    "conversation",
-    "from",
-    "value",
-    "role",
-    "content",
-    "messages",
-    "loss_weight",
-    "prompt",
-    "text",
-) + ("instruction", "input", "output", "history", "system", "question", "generated", "问", "答")
+NAMES = """
+conversations conversation from value role content messages loss_weight prompt text instruction input output history
+system question generated 问 答
+"""
 MIXED = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", "human", "user", "gpt", "assistant", "loud"]),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
-        st.sampled_from(NAMES),
+        st.sampled_from(NAMES.split()),
         inner, max_size=4,
     ),
     max_leaves=12,

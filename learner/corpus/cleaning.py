@@ -18,18 +18,17 @@ def without_repeats(messages: Iterable[Said], dropped: Counter[str]) -> Iterator
 
     Twice is: the same words of the same person at the same time, and the same id where both have one.
     """
-    at, seen = None, set[tuple[str, bool, str, str, str]]()
+    at, moment = None, set[Said]()  # what was said at the time that is being read
     for said in messages:
         if said.at != at:
             at = said.at
-            seen.clear()
-        known = (said.who, said.mine, said.text, said.kind, said.key)
-        if known in seen:
-            dropped["duplicate"] += 1
-        elif said.kind == TEXT and not said.text.strip():
+            moment.clear()
+        if said.kind == TEXT and not said.text.strip():
             dropped["empty"] += 1
+        elif said in moment:
+            dropped["duplicate"] += 1
         else:
-            seen.add(known)
+            moment.add(said)
             yield said
 
 

@@ -93,7 +93,7 @@ class _Import:
         text = writable(text)
         if self._wishes.keep_personal:
             return text
-        return masking.mask(text, lambda kind: self._tally.masked.update((kind,)))
+        return masking.mask(text, self._tally.mask)
 
     def _cleaned(self, said: Said) -> Said:
         """`said` as it is kept: no personal data, and a label for what is no text where that is wanted."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from learner.corpus.media import LABELS
 from learner.corpus.report import LENGTHS, Report
 from learner.report import html
 from learner.report import text as plain
@@ -70,7 +71,11 @@ def _read(report: Report) -> Iterator[Item]:
 
 def _dropped(report: Report) -> Iterator[Item]:
     if report.reasons:
-        yield Table((), tuple((WHY.get(reason, reason), f"{count:,}") for reason, count in report.reasons.items()))
+        yield Table((), tuple((_why(reason), f"{count:,}") for reason, count in report.reasons.items()))
+
+
+def _why(reason: str) -> str:
+    return f"no text: {LABELS[reason][1]}" if reason in LABELS else WHY.get(reason, reason)
 
 
 def _faults(report: Report) -> Iterator[Item]:
@@ -93,7 +98,7 @@ def _figures(report: Report) -> Iterator[Item]:
     if report.chats:
         shown = report.chats[:LARGEST]
         names = tuple(str(number) for number in range(1, len(shown) + 1))
-        yield Bars(f"messages kept, by chat: the largest of {len(report.chats):,}", names, shown)
+        yield Bars(f"messages kept, by chat: the {len(shown)} largest of {len(report.chats):,}", names, shown)
     if report.hours:
         yield Bars("replies, by hour of the day", tuple(str(hour) for hour in range(24)), report.hours)
     if sum(report.lengths):

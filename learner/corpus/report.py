@@ -87,6 +87,10 @@ class Tally:
         if row.detail and len(self._faults) < SHOWN:
             self._faults.append(Fault(file, row.line, row.detail))
 
+    def mask(self, kind: str) -> None:
+        """Something personal is masked."""
+        self.masked[kind] += 1
+
     def reply(self, text: str, at: int | None = None) -> None:
         """A reply is learned; `at` in Unix seconds where that is known."""
         self.replies += 1

@@ -10,7 +10,7 @@ from learner.report.sections import Bars, Chart, Exchanged, Item, Line, Section,
 from learner.report.wording import Say, rounded
 
 WIDTH, HEIGHT, EDGE = 320, 110, 6
-BELOW, LETTER = 14, 6  # under bars: the height of their names, the width of a letter
+BELOW, LETTER = 14, 7  # under bars: the height of their names, the width of a letter
 LEFT, TOP = 48, 8  # where a curve begins: its highest and lowest value stand beside it
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5d6778; --paper: #f6f7f9; --card: #fff; --line: #dde1e8;

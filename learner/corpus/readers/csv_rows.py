@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
@@ -77,7 +78,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]] | Dropped]:
                 yield first, row
 
 
-def table(path: Path, columns: Sequence[str], needed: int) -> Iterator[tuple[int, list[str]] | Dropped]:
+def table(path: Path, columns: Sequence[str], needed: int) -> Iterator[tuple[int, tuple[str, ...]] | Dropped]:
     """The rows of `path` below its head, each with the values of `columns` in this order.
 
     The head must name the first `needed` of them, in whatever order; the values of others that it does not name,
@@ -89,7 +90,7 @@ def table(path: Path, columns: Sequence[str], needed: int) -> Iterator[tuple[int
     if not set(columns[:needed]) <= set(names):
         raise Unreadable(f"{path}: the first line does not name the columns {', '.join(columns)}")
     places = [names.index(name) if name in names else len(names) for name in columns]
-    least = 1 + max(places[:needed])
+    of_row, least = itemgetter(*places), 1 + max(places[:needed])
     for row in rows:
         if isinstance(row, Dropped):
             yield row
@@ -99,4 +100,4 @@ def table(path: Path, columns: Sequence[str], needed: int) -> Iterator[tuple[int
             yield malformed(line, f"{len(fields)} fields, and the head names {len(names)}")
         else:
             fields += [""] * (len(names) + 1 - len(fields))
-            yield line, [fields[place] for place in places]
+            yield line, of_row(fields)

@@ -71,7 +71,11 @@ def _importing(command: Any) -> None:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder of them")
     command.add_argument("--output", required=True, type=Path, metavar="FILE", help="the dialogues, as JSON lines")
     command.add_argument(
-        "--me", action="append", default=[], metavar="NAME", help="whose words are learned; may be repeated"
+        "--me",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="your name or id in Telegram; in groups, what others @ you by; may be repeated",
     )
     command.add_argument("--gap", default="6h", help="a longer silence ends a conversation (default: 6h)")
     command.add_argument("--reply-within", default="2h", help="what comes later is no reply (default: 2h)")
@@ -139,6 +143,8 @@ def _told(make: Callable[[], Report], arguments: Arguments) -> int:
         return _complain(error)
     report.save(made, arguments.output)
     print(picture.text(made, arguments.output.name), end="")
+    if made.reasons.get("unanswered") and not made.replies:
+        print("nightschool: none of what was read is a reply of yours: is --me your name there?", file=sys.stderr)
     if arguments.json:
         counts = {name: getattr(made, name) for name in ("read", "kept", "dropped", "reasons")}
         print(json.dumps(counts, ensure_ascii=False))
@@ -157,7 +163,10 @@ def _imported(settings: Settings, arguments: Arguments, format: str) -> Report:
     wishes = Wishes(
         reading, format, pacing, arguments.groups, arguments.media == "label", arguments.keep_personal, arguments.cap
     )
-    return import_files([*_files(arguments.files)], arguments.output, wishes, _progress)
+    made = import_files([*_files(arguments.files)], arguments.output, wishes, _progress)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return made
 
 
 def _who_are_you(arguments: Arguments) -> Report:

@@ -59,4 +59,8 @@ def undecoded(text: str) -> bool:
 
 def writable(text: str) -> str:
     """`text` without half a character (a lone surrogate, as broken exports hold), which no file can store."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

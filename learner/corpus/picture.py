@@ -1,4 +1,4 @@
-"""The report of a corpus as text and as one HTML page, in the manner of a night's report. Pure.
+"""The report of a corpus as text and as one HTML page, drawn like a night's report. Pure.
 
 Knows nothing of how the corpus was made.
 """

@@ -64,6 +64,12 @@ def test_the_options_reach_the_import(asked: Any, tmp_path: Path) -> None:
     assert list(dialogues.read(output)) == []
 
 
+def test_a_name_that_is_not_there_is_hinted_at(asked: Any, tmp_path: Path) -> None:
+    source, output = telegram(tmp_path / "result.json", SAID), tmp_path / "corpus.jsonl"
+    code, told, hint = asked("import", source, "--output", output, "--me", "nobody")
+    assert (code, "--me" in hint, "2 rows read = 0 kept + 2 dropped" in told) == (0, True, True)
+
+
 def test_a_folder_is_searched(asked: Any, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     memotrace(tmp_path / "in" / "deep" / "m.csv", SAID)

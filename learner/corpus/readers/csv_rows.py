@@ -26,7 +26,7 @@ class _Lines:
         self._file = file
         self._again: deque[str] = deque()
         self._taken: list[str] = []
-        self.number = 0  # of the last line that was taken
+        self._number = 0  # of the last line that is known to be a row's
 
     def __iter__(self) -> _Lines:
         return self
@@ -34,22 +34,20 @@ class _Lines:
     def __next__(self) -> str:
         line = self._again.popleft() if self._again else next(self._file)
         self._taken.append(line)
-        self.number += 1
         return line
 
     def keep(self) -> int:
         """What was taken is a row; the number of its first line."""
-        first = self.number - len(self._taken) + 1
+        first = self._number + 1
+        self._number += len(self._taken)
         self._taken.clear()
         return first
 
     def give_back(self) -> int:
         """Only the first line of what was taken was read; its number."""
-        first = self.number - len(self._taken) + 1
         self._again.extendleft(reversed(self._taken[1:]))
-        self.number = first
-        self._taken.clear()
-        return first
+        del self._taken[1:]
+        return self.keep()
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]] | Dropped]:

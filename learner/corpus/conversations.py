@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from learner.corpus.media import FORWARDED
 from learner.corpus.rows import TEXT, Said
 from learner.engine.base import ChatMessage
 
@@ -108,7 +109,7 @@ class Chat:
     def read(self, messages: Iterable[Said]) -> Iterator[Conversation]:
         """The conversations in `messages`, which are one chat's and sorted by time."""
         for said in messages:
-            shown = said.kind == TEXT or self.labelled
+            shown = said.kind == TEXT or (self.labelled and said.kind != FORWARDED)
             if self._ends_before(said, shown):
                 yield from self._end()
             self._with = said.who if said.group else ""

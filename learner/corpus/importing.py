@@ -16,7 +16,7 @@ from learner.corpus.conversations import Chat, Conversation, Pacing
 from learner.corpus.dialogues import Dialogue
 from learner.corpus.digests import Counts
 from learner.corpus.groups import Groups, of_group
-from learner.corpus.media import label
+from learner.corpus.media import FORWARDED, label
 from learner.corpus.opening import writable
 from learner.corpus.output import Output
 from learner.corpus.readers import CHATS, Reading, Unreadable, detect, reader
@@ -100,6 +100,8 @@ class _Import:
         text = self._text(said.text)
         if said.kind == TEXT:
             return said if text is said.text else said._replace(text=text)
+        if said.kind == FORWARDED:
+            return said._replace(text="")
         kind = TEXT if text.strip() else said.kind  # a picture with words
         if self._wishes.keep_media:
             text = label(said.kind, self._wishes.reading.language) + text

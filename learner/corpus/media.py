@@ -10,6 +10,7 @@ from typing import Literal
 Language = Literal["zh", "en"]
 
 SYSTEM = "system"  # what the platform says: never kept, whatever is wished for media
+FORWARDED = "forwarded"  # somebody else's words: never kept, but what is said next may be about them
 LABELS: dict[str, tuple[str, str]] = {
     "image": ("图片", "image"),
     "voice": ("语音", "voice message"),

@@ -216,6 +216,19 @@ def test_a_telegram_text_may_be_a_list_and_forwards_are_nobodys_words(tmp_path: 
     assert [lines[one.line - 1].strip() for one in report.faults] == ["{", "{"]
 
 
+def test_what_is_said_about_a_forward_answers_nothing_that_is_there(tmp_path: Path) -> None:
+    messages = [
+        message("ann", "hi", 0),
+        message("me", "hello", 5),
+        message("ann", "an article", 10, forwarded_from="x"),
+        message("me", "well written", 20),
+    ]
+    for label in (False, True):
+        report, found = imported(chat_to(tmp_path / "r.json", messages), keep_media=label)
+        assert said_in(found) == [("user", "hi"), ("assistant", "hello")]
+        assert report.reasons == {"forwarded": 1, "answers nothing": 1}
+
+
 def test_a_caption_is_text(tmp_path: Path) -> None:
     path = chat_to(tmp_path / "r.json", [message("ann", "my cat", 0, photo="x.jpg"), message("me", "cute", 5)])
     assert said_in(imported(path)[1])[0] == ("user", "my cat")

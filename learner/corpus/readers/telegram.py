@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.corpus.clock import unix_time
+from learner.corpus.media import FORWARDED
 from learner.corpus.opening import open_text
 from learner.corpus.readers import Reading, Unreadable
 from learner.corpus.readers.json_stream import JsonStream, NotJson
@@ -102,8 +103,6 @@ def _message(row: dict[str, Any], line: int, chat: dict[str, Any], reading: Read
     text = _text(row.get("text", ""))
     if text is None:
         return malformed(line, "text is to be a text, or a list of texts and {text}")
-    if any(name in row for name in ("forwarded_from", "forwarded_from_id", "saved_from")):
-        return Dropped("forwarded")
     sender, name = str(row.get("from_id") or ""), str(row.get("from") or "")
     mine = bool(me & {name, sender, sender.removeprefix("user")})
     if not me:  # a private chat has the other's id
@@ -115,6 +114,8 @@ def _message(row: dict[str, Any], line: int, chat: dict[str, Any], reading: Read
 
 
 def _kind(row: dict[str, Any]) -> str:
+    if any(name in row for name in ("forwarded_from", "forwarded_from_id", "saved_from")):
+        return FORWARDED
     kind = MEDIA.get(str(row.get("media_type")), "file" if "media_type" in row else "")
     return kind or next((kind for name, kind in HELD.items() if name in row), TEXT)
 

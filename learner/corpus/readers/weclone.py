@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from learner.corpus.clock import unix_time
-from learner.corpus.media import SYSTEM
+from learner.corpus.media import FORWARDED, SYSTEM
 from learner.corpus.readers import Reading
 from learner.corpus.readers.csv_rows import table
 from learner.corpus.rows import TEXT, Dropped, Row, Said, malformed
@@ -42,7 +42,7 @@ KINDS = {  # the names that PyWxDump and WeClone give, in Chinese and in English
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split("|")}
 QUOTED = ("\n\n[引用](", "\n[引用](", "\n\n「引用", "\n引用：")  # what PyWxDump puts after the words of a reply
-FORWARDED = {"1", "true", "True", "TRUE"}
+YES = {"1", "true", "True", "TRUE"}
 
 
 def holds(head: list[str]) -> bool:
@@ -63,14 +63,12 @@ def read_weclone(path: Path, reading: Reading) -> Iterator[Row]:
             yield malformed(line, "CreateTime is not a time as in 2024-10-04 11:42:05")
         elif is_sender not in ("0", "1"):
             yield malformed(line, "is_sender is to be 0 or 1")
-        elif forwarded in FORWARDED:
-            yield Dropped("forwarded")
         elif kind == SYSTEM:
             yield Dropped("system message")
         else:
             chat = _chat(room, path)
             text = msg if kind == TEXT else _own_words(msg) if kind == "quote" else ""
-            kind = TEXT if text else kind
+            kind = FORWARDED if forwarded in YES else TEXT if text else kind
             yield Said(f"weclone\0{chat}", talker, is_sender == "1", at, text, kind, chat in groups, key)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
+from bots import cli_create, cli_report, cli_synthesis
 from bots import cli_learning as learning
-from bots import cli_report, cli_synthesis
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -118,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     stats.add_argument("--json", action="store_true", help="one line of JSON")
     corpus = commands.add_parser("corpus", help="make training data").add_subparsers(required=True, metavar="COMMAND")
     cli_synthesis.add_commands(corpus, add)
+    cli_create.add_commands(commands, add)
     teachers_ = add(commands, "teachers", people.teachers, "who teaches, and how much their word counts")
     teachers_.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")

@@ -128,7 +128,9 @@ def _handler(state: FarEnd) -> type[BaseHTTPRequestHandler]:
         def _answer(self, number: int, body: dict[str, Any]) -> None:
             if state.key and self.headers.get("Authorization") != f"Bearer {state.key}":
                 shown = self.headers.get("Authorization", "")
-                return self._send(401, {"error": {"message": f"Incorrect API key provided: {shown}", "code": "invalid_api_key"}})
+                return self._send(
+                    401, {"error": {"message": f"Incorrect API key provided: {shown}", "code": "invalid_api_key"}}
+                )
             fault = state.faults(number, body)
             if fault and fault.delay:
                 time.sleep(fault.delay)

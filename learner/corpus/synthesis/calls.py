@@ -55,7 +55,7 @@ class Calls:
         try:
             answer = await self.client.ask(ask)
             self._journal.keep(Entry(key, ask.kind, answer))
-            self.spending.add(answer)
+            self.spending.add(answer, ask)
             return answer
         except ItemFailed as failed:
             if failed.lasting:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from learner.corpus.synthesis.extracting import values
-from learner.corpus.synthesis.wire import Answer, whole_characters
+from learner.corpus.synthesis.wire import Answer
 from learner.engine.base import ChatMessage
 
 USERS = {"user", "human", "用户", "对方", "visitor", "person", "问", "q", "question", "me", "客人", "朋友"}
@@ -67,12 +67,6 @@ class Turn(Shape):
         if role is None and text is None and len(value) == 1:
             ((role, text),) = value.items()
         return {"role": role, "content": text.strip() if isinstance(text, str) else text}
-
-    @field_validator("content")
-    @classmethod
-    def characters_are_whole(cls, value: str) -> str:
-        """Drop what can't be written as UTF-8."""
-        return whole_characters(value)
 
 
 class Talk(Shape):
@@ -192,4 +186,4 @@ def _only_text(value: Any) -> str:
         texts = [one for one in value.values() if isinstance(one, str)]
     if len(texts) != 1:
         raise ValueError("expected one text")
-    return whole_characters(texts[0].strip())
+    return texts[0].strip()

@@ -13,8 +13,9 @@ from typing import Any
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)```", re.DOTALL)
 BEGINNING = re.compile(r"[\[{]")
+LOOSE = re.compile(r",\s*[\]}]")
 LOOSE_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
-STARTS = 64  # brackets tried in one text; what matters begins early
+STARTS = 32  # brackets tried in one text; what matters begins early
 LONGEST = 200_000  # characters that are looked at
 
 
@@ -53,17 +54,21 @@ def _value_at(text: str, start: int) -> tuple[Any, int]:
     """The value that begins at `start`, and where it ends; 0 when there is none."""
     decoder = json.JSONDecoder(strict=False)
     try:
-        return decoder.raw_decode(text, start)
+        value, end = decoder.raw_decode(text, start)
+        return _written(value), end
     except RecursionError:
         return None, 0
     except ValueError:
         pass
-    rest = text[start:]
-    mended = LOOSE_COMMA.sub(lambda found: found[1] or "", rest)
-    if mended == rest:
+    if not LOOSE.search(text, start):
         return None, 0
     try:
-        value, _ = decoder.raw_decode(mended)
+        value, _ = decoder.raw_decode(LOOSE_COMMA.sub(lambda found: found[1] or "", text[start:]))
     except (ValueError, RecursionError):
         return None, 0
-    return value, len(text)  # where it ended in the text as it was is no longer known
+    return _written(value), len(text)  # where it ended in the text as it was is no longer known
+
+
+def _written(value: Any) -> Any:
+    """The value as UTF-8 can write it: JSON's escapes can name halves of characters."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

@@ -35,6 +35,7 @@ class Spending:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.estimated = False
+        self._longer = 1.0  # than we think are questions as the endpoint counts them
         self._reserved = 0.0
         self._settled = asyncio.Condition()
 
@@ -43,8 +44,10 @@ class Spending:
         """What was spent so far."""
         return self.prices.cost(self.prompt_tokens, self.completion_tokens)
 
-    def add(self, answer: Answer) -> None:
-        """Count an answer, this run's or an earlier one's."""
+    def add(self, answer: Answer, ask: Ask | None = None) -> None:
+        """Count an answer, this run's or an earlier one's; from `ask` it is learned how the endpoint counts."""
+        if ask is not None:
+            self._longer = max(self._longer, answer.prompt_tokens / prompt_tokens(ask))
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
         self.estimated |= not answer.counted
@@ -54,7 +57,7 @@ class Spending:
 
         Raises BudgetReached when there is not so much left.
         """
-        most = self.prices.cost(prompt_tokens(ask), ask.drawing.max_tokens or UNLIMITED_ANSWER)
+        most = self.prices.cost(prompt_tokens(ask) * self._longer, ask.drawing.max_tokens or UNLIMITED_ANSWER)
         if self.limit is None:
             return 0.0
         async with self._settled:

@@ -55,10 +55,11 @@ class Shown:
         self.stream.write(f"\r{padded}" if terminal else f"{line}\n")
         self.stream.flush()
 
-    def end(self) -> None:
-        """Leave the line."""
-        if self._width and self.stream.isatty():
-            self.stream.write("\n")
+    def end(self, cost: float) -> None:
+        """Show how far it came, and leave the line."""
+        if self._width:
+            self.show(cost, at_once=True)
+            self.stream.write("\n" if self.stream.isatty() else "")
 
 
 Job = Callable[[Calls, Shown], Awaitable[None]]
@@ -81,7 +82,7 @@ async def _run(means: Means, files: Files, wanted: int, harvests: list[Harvest],
     except asyncio.CancelledError:  # a second Ctrl-C; answers under way are given up
         stopped = Interrupted("stopped at once; answers under way were given up and may have been charged")
     finally:
-        shown.end()
+        shown.end(calls.spending.cost if calls else 0.0)
     if calls is None or not harvests:
         raise stopped or SynthesisError("nothing was asked")
     stopped = stopped or (calls.halt.reason if harvests[-1].more() > 0 else None)

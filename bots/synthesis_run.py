@@ -134,6 +134,8 @@ def _lines(report: Report, files: Files, priced: bool) -> Iterator[str]:
     if report.calls or report.from_journal:
         uncertain = f", {report.uncertain} without an answer (maybe charged)" if report.uncertain else ""
         yield f"calls: {report.calls} ({report.retried} again{uncertain}), {report.from_journal} from the journal"
+        if report.interrupted:
+            yield f"under way when earlier runs were killed: {report.interrupted} calls (maybe charged; made again)"
         about = "about " if report.tokens_estimated else ""
         money = f", cost {report.cost:.4f}" if priced else ""
         yield f"tokens of all runs: {about}{report.tokens_in} in, {report.tokens_out} out{money}"

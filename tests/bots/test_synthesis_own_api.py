@@ -1,4 +1,4 @@
-"""Synthesis against the bot's own OpenAI-compatible API: over HTTP, killed three times; the model's words are scripted."""
+"""Synthesis against the bot's own OpenAI-compatible API: killed three times; the words are scripted."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_no_dialogue_is_lost_or_paid_twice(tmp_path: Path, what: tuple[str, ...]
 
     # Paid twice: the same question answered again. Only what was under way at a kill may be.
     again = len(server.answered) - len(set(server.answered))
-    assert again <= 3 * CONCURRENCY
+    assert again <= report["interrupted"] <= 3 * CONCURRENCY
     entries = list(journal.read(Path(f"{output}.journal.jsonl")).values())
     assert len(entries) == len(set(server.answered)), "each question's answer is in the journal, once"
     assert kept_in_the_end

@@ -23,6 +23,7 @@ from learner.corpus.synthesis.errors import (
     SynthesisError,
 )
 from learner.corpus.synthesis.journal import Journal
+from learner.corpus.synthesis.journal import read as journal_of
 from learner.corpus.synthesis.spending import Prices, Spending
 from learner.corpus.synthesis.wire import Answer, Ask, Drawing
 from learner.engine.base import ChatMessage
@@ -266,4 +267,4 @@ async def test_an_interrupt_ends_pauses_at_once_and_keeps_what_is_under_way(tmp_
     assert isinstance(two, Answer)
     assert isinstance(failing, Interrupted)
     assert time.monotonic() - began < 25
-    assert len((tmp_path / "j").read_text("utf-8").splitlines()) == 2
+    assert len(journal_of(tmp_path / "j")) == 2

@@ -80,3 +80,20 @@ def test_a_key_names_model_messages_drawing_and_index() -> None:
     }
     assert len(keys) == 6
     assert Ask("dialogue", 3, ask.messages, Drawing(1.0, 100, {"a": 2, "b": 1})).key("m") == ask.key("m")
+
+
+def test_calls_that_a_kill_cut_short_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        for key in "abcd":
+            journal.begin(key)
+        journal.keep(Entry("a", "dialogue", Answer('说", "under_way": 1', "stop", 1, 1)))
+        journal.end("b")
+        assert journal.interrupted == 0
+    with Journal(path) as journal:
+        assert journal.interrupted == 2
+        journal.begin("c")
+        journal.keep(Entry("c", "dialogue", Answer("c", "stop", 1, 1)))
+    with Journal(path) as journal:
+        assert journal.interrupted == 2
+        assert {entry.key for entry in journal.entries()} == {"a", "c"}

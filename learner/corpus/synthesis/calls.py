@@ -52,17 +52,31 @@ class Calls:
 
     async def _paid(self, ask: Ask, key: str) -> Answer:
         reserved = await self.spending.reserve(ask)
+        begun = False
+
+        def begin() -> None:
+            nonlocal begun
+            begun = True
+            self._journal.begin(key)
+
         try:
-            answer = await self.client.ask(ask)
+            answer = await self.client.ask(ask, begin)
             self._journal.keep(Entry(key, ask.kind, answer))
             self.spending.add(answer, ask)
             return answer
-        except ItemFailed as failed:
-            if failed.lasting:
+        except (ItemFailed, SynthesisError) as failed:
+            if isinstance(failed, ItemFailed) and failed.lasting:
                 self._journal.keep(Entry(key, ask.kind, None, failed.detail))
+            elif begun:
+                self._journal.end(key)
             raise
         finally:
             await self.spending.settle(reserved)
+
+    @property
+    def interrupted(self) -> int:
+        """Calls that were under way when earlier runs were killed."""
+        return self._journal.interrupted
 
     def interrupt(self) -> None:
         """Make no further call, because somebody said so."""

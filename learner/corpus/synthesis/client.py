@@ -115,13 +115,15 @@ class Client:
         """Close all connections."""
         await self._http.aclose()
 
-    async def ask(self, ask: Ask) -> Answer:
-        """The model's answer.
+    async def ask(self, ask: Ask, sending: Callable[[], None] = lambda: None) -> Answer:
+        """The model's answer. `sending` is called when it is its turn, before anything is sent.
 
         Raises ItemFailed when this one request can't be answered, SynthesisError when none can.
         """
         async with self._slots:
             why = ""
+            self._halt.check()
+            sending()
             for attempt in range(self.endpoint.tries):
                 await self._halt.pause(self._not_before - self._clock())
                 self.traffic.calls += 1

@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 from learner.corpus.synthesis.errors import ItemFailed, JournalError
 from learner.corpus.synthesis.wire import Answer
 
+MARK = "under_way"
+MARK_SIGN = b', "under_way": '
 BEGINNING = b'{"key": "'  # of every line, whole or torn
 
 
@@ -56,13 +58,15 @@ class Entry:
 class Journal:
     """An append-only file that one run at a time holds: `with Journal(path) as journal`.
 
-    A line that a crash left half-written is closed off and passed over; its call is made again.
+    A line that a crash left half-written is closed off and passed over; its call is made again. `interrupted` counts
+    the calls that were under way when earlier runs were killed: they may have been charged, and are made again.
     """
 
     def __init__(self, path: Path, retry_refused: bool = False) -> None:
         self.path = path
         self._retry_refused = retry_refused
         self._known: dict[str, Entry] = {}
+        self.interrupted = 0
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self._file: Any = None
 
@@ -73,7 +77,7 @@ class Journal:
         except Timeout as error:
             raise JournalError(f"another run is at work on {self.path}; wait for it, or stop it") from error
         try:
-            self._known = read(self.path)
+            self._known, self.interrupted = _scan(self.path)
             self._file = self.path.open("ab")
             if self._file.tell() and not self.path.read_bytes().endswith(b"\n"):
                 self._append(b"\n")
@@ -96,6 +100,16 @@ class Journal:
             raise ItemFailed("refused", entry.refused, lasting=True)
         return entry.answer
 
+    def begin(self, key: str) -> None:
+        """Note that a call is about to be sent. Not flushed to the disk: it need only outlive this process."""
+        self._file.write(json.dumps({"key": key, MARK: 1}).encode() + b"\n")
+        self._file.flush()
+
+    def end(self, key: str) -> None:
+        """Note that a call ended without an answer."""
+        self._file.write(json.dumps({"key": key, MARK: -1}).encode() + b"\n")
+        self._file.flush()
+
     def keep(self, entry: Entry) -> None:
         """Write an entry down; when this returns, it outlives a crash."""
         self._append(entry.to_json().encode() + b"\n")
@@ -113,16 +127,34 @@ class Journal:
 
 def read(path: Path) -> dict[str, Entry]:
     """The entries of a journal by key, without holding it. Raises JournalError when the file is something else."""
+    return _scan(path)[0]
+
+
+def _scan(path: Path) -> tuple[dict[str, Entry], int]:
+    """The entries, and how many calls were begun and never ended."""
     known: dict[str, Entry] = {}
+    under_way = 0
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
         try:
+            if (mark := _mark(line)) is not None:
+                under_way += mark
+                continue
             entry = Entry.from_json(line.decode("utf-8"))
         except ValueError:
             if not (line.startswith(BEGINNING) or BEGINNING.startswith(line)):
                 raise JournalError(f"{path}:{number}: no line of a journal; move it away, or change --output") from None
             continue
         known[entry.key] = entry
-    return known
+        under_way -= 1
+    return known, max(0, under_way)
+
+
+def _mark(line: bytes) -> int | None:
+    """What a line of `begin` or `end` counts; None for any other."""
+    if MARK_SIGN not in line:
+        return None
+    row = json.loads(line)
+    return int(row[MARK]) if isinstance(row, dict) and isinstance(row.get(MARK), int) else None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -69,8 +69,9 @@ class Files:
 class Report:
     """How a run ended. Calls, retried and uncertain are this run's; tokens and cost are of all runs of this output.
 
-    `uncertain`: requests whose answer never arrived, which the endpoint may have charged. `stopped` is empty when
-    all that was wanted was made.
+    `uncertain`: requests of this run whose answer never arrived, which the endpoint may have charged; `interrupted`:
+    calls under way when earlier runs were killed, which it may have charged too. `stopped` is empty when all that was
+    wanted was made.
     """
 
     wanted: int
@@ -81,6 +82,7 @@ class Report:
     from_journal: int = 0
     retried: int = 0
     uncertain: int = 0
+    interrupted: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_estimated: bool = False
@@ -151,6 +153,7 @@ def report(
         from_journal=calls.kept,
         retried=traffic.retried,
         uncertain=traffic.uncertain,
+        interrupted=calls.interrupted,
         tokens_in=spending.prompt_tokens,
         tokens_out=spending.completion_tokens,
         tokens_estimated=spending.estimated,

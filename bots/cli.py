@@ -19,7 +19,7 @@ from typing import Any
 from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
-from bots import cli_corpus, cli_report
+from bots import cli_corpus, cli_create, cli_report, cli_synthesis
 from bots import cli_learning as learning
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--language", choices=("zh", "en"), help="of a right reply (default: the prompt's)")
     add(canary, "list", canaries.canary_list, "list your own canaries")
     add(canary, "remove", canaries.canary_remove, "drop one").add_argument("number", type=int)
-    cli_corpus.add_commands(commands, add)
+    cli_synthesis.add_commands(cli_corpus.add_commands(commands, add), add)
     records = commands.add_parser("records", help="what people said about replies").add_subparsers(required=True)
     export = add(records, "export", learning.records_export, "write preference records for another tool")
     export.add_argument("--kind", choices=("dpo", "kto"), required=True)
@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--output", required=True, type=Path)
     stats = add(records, "stats", learning.records_stats, "count what there is to learn from")
     stats.add_argument("--json", action="store_true", help="one line of JSON")
+    cli_create.add_commands(commands, add)
     teachers_ = add(commands, "teachers", people.teachers, "who teaches, and how much their word counts")
     teachers_.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")

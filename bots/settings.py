@@ -159,6 +159,22 @@ class BotSettings(Frozen):
     platforms: dict[Name, dict[str, Any]] = {}  # this bot's own settings of a platform, over [adapters.NAME]
 
 
+class SynthesisSettings(Frozen):
+    """Whom `corpus character` and `corpus restyle` ask; a command's own options come first."""
+
+    base_url: str = ""
+    model: str = ""  # empty: the only one that the endpoint has
+    key_env: str = ""
+    concurrency: int = Field(8, ge=1, le=256)
+    timeout: float = Field(180, gt=0)
+    tries: int = Field(7, ge=1, le=100)
+    temperature: float = Field(1.0, ge=0, le=2)
+    max_tokens: int = Field(2048, ge=0)  # 0: the endpoint's own limit
+    price_in: float = Field(0, ge=0)  # of a million tokens
+    price_out: float = Field(0, ge=0)
+    extra: dict[str, Any] = {}  # further fields of a request's body
+
+
 class WebSettings(Frozen):
     """The chat page."""
 
@@ -208,6 +224,7 @@ class Settings(Frozen):
     offers: OfferSettings = OfferSettings()
     limits: LimitSettings = LimitSettings()
     learner: LearnerSettings = LearnerSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
     bots: tuple[BotSettings, ...] = (BotSettings(),)
     adapters: AdapterSettings = AdapterSettings()
 

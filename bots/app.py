@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from adapters import registry
 from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, Recalled, Receipt, Receive
-from bots import control, schedule
+from bots import control, personal, schedule
 from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
 from bots.commands import PROFILE_NOTE, Commands
@@ -50,6 +50,7 @@ from bots.verdicts import Verdicts
 from bots.versions import Versions
 from learner import loras
 from learner.engine.base import Engine, EngineError, Sampling
+from learner.scopes import Scope
 from learner.store.rows import InboxRow, Known, Place
 from learner.store.store import Store
 
@@ -175,6 +176,7 @@ class App:
             profile,
             self.engines[bot.mind],
             arena,
+            self.nights.voices[bot.mind],
             self.store,
             self.database,
             new_id=lambda: uuid.uuid4().hex,
@@ -309,7 +311,10 @@ class App:
         """How minds and platforms stand, and what could not be sent."""
         failed = await self.database(self.store.unsendable)
         return {
-            "minds": [{"mind": mind, **await self.summaries.summary(mind)} for mind in self.engines],
+            "minds": [
+                {"mind": mind, **await self.summaries.summary(mind), "personal": await self.summaries.personal(mind)}
+                for mind in self.engines
+            ],
             "platforms": self.platforms.listing(),
             "unsendable": [
                 {"id": one.draft.id, **asdict(one.draft.place), "reason": one.reason, "attempts": one.attempts}
@@ -326,7 +331,7 @@ class App:
             state = night_state(values) if values["state"] == "running" else None
             shown = asdict(state) if state is not None else {}
         for (bot, _), adapter in self.adapters.items():
-            if isinstance(adapter, Announcing) and self.settings.bot(bot).mind == values["mind"]:
+            if isinstance(adapter, Announcing) and self.settings.bot(bot).mind == Scope.read(values["mind"]).mind:
                 adapter.announce(event, shown)
 
     def _announce_platform(self, bot: str, event: str, values: Mapping[str, object]) -> None:
@@ -335,8 +340,8 @@ class App:
         if isinstance(adapter, Announcing):
             adapter.announce(event, values)
 
-    async def _tell_of_night(self, mind: str, number: int) -> None:
-        await self.morning.tell(mind, number)
+    async def _tell_of_night(self, scope: str, number: int) -> None:
+        await self.morning.tell(scope, number)
 
     async def _are_told(self, mind: str) -> Collection[Place]:
         return await self.morning.places(mind)
@@ -359,12 +364,17 @@ class App:
         if not learner.enabled:
             return
         due = schedule.last_due(learner.time, datetime.now()).timestamp()
-        missed = any([await self.nights.is_owed(mind, due) for mind in self.engines])
+        missed = any([await self.nights.is_owed(scope, due) for scope in self._scopes()])
         self._scheduler = schedule.nightly(learner.time, self._teach_all, missed)
 
     async def _teach_all(self) -> None:
-        for mind in self.engines:
-            await self.nights.start(mind)
+        for scope in self._scopes():
+            if await self.nights.is_worth(scope):
+                await self.nights.start(scope)
+
+    def _scopes(self) -> list[str]:
+        """Whose nights there are, in their order: of each mind the common one, then those of chats of their own."""
+        return [scope for mind in self.engines for scope in personal.scopes_of(self.settings, mind)]
 
 
 def show_claim(app: App) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from bots.curiosity import Curiosity
 from bots.database import Database
 from bots.intent import Choice, Correction, Rating
+from bots.voices import COMMON_VOICE, Voice
 from learner.engine.base import Candidate
 from learner.store.rows import ExchangeView, NewFeedback, OfferState, Place
 from learner.store.store import Store
@@ -64,13 +65,14 @@ class Arena:
         self._database = database
         self._rng = rng
 
-    async def asks(self, place: Place, now: float, may_wait: bool) -> Asks:
+    async def asks(self, place: Place, now: float, may_wait: bool, voice: Voice = COMMON_VOICE) -> Asks:
         """Whether the next reply in `place` should be an offer. Duels are asked about whatever they would teach.
 
         `may_wait`: that can be decided when both candidates are there.
         """
         rate, lot = self.rules.ask_rate, self._rng.random()
-        curious = may_wait and self._curiosity is not None and self._curiosity.ready and self._challenger() is None
+        curiosity = self._curiosity and self._curiosity.about(voice.folder)
+        curious = may_wait and curiosity is not None and curiosity.ready and self._rival(voice) is None
         surely = AT_RANDOM * rate if curious else rate
         if lot >= surely + (self._considered() if curious else 0.0):
             return "no"
@@ -78,23 +80,29 @@ class Arena:
             return "no"
         return "yes" if lot < surely else "if it teaches"
 
-    async def teaches(self, prompt: Sequence[int], pair: Sequence[Candidate]) -> bool:
+    async def teaches(self, prompt: Sequence[int], pair: Sequence[Candidate], voice: Voice = COMMON_VOICE) -> bool:
         """Whether `pair` is to be asked about, of those that were made to see if they are."""
-        wanted = (1 - AT_RANDOM) * self.rules.ask_rate
-        return self._curiosity is None or await self._curiosity.stands_out(prompt, pair, wanted / self._considered())
+        if self._curiosity is None:
+            return True
+        share = (1 - AT_RANDOM) * self.rules.ask_rate / self._considered()
+        return await self._curiosity.about(voice.folder).stands_out(prompt, pair, share)
 
     def _considered(self) -> float:
         """How often a pair is made to see whether it is worth asking about."""
         rate = self.rules.ask_rate
         return min(1 - AT_RANDOM * rate, CONSIDERED * (1 - AT_RANDOM) * rate)
 
-    def speakers(self, two: bool) -> tuple[str, ...]:
+    def speakers(self, two: bool, voice: Voice = COMMON_VOICE) -> tuple[str, ...]:
         """Whose candidates are shown, in order: of champion and challenger a fair coin says who comes first."""
-        challenger = self._challenger() if two else None
+        challenger = self._rival(voice) if two else None
         if challenger is None:
-            return ("active",) * (2 if two else 1)
-        pair = ("active", challenger)
+            return (voice.lora,) * (2 if two else 1)
+        pair = (voice.lora, challenger)
         return pair if self._rng.random() < 0.5 else pair[::-1]
+
+    def _rival(self, voice: Voice) -> str | None:
+        """Who duels with whoever speaks; nobody where a choice must not decide about the common LoRA."""
+        return self._challenger() if voice.duels else None
 
     async def pending(self, place: Place, person: str, arrived: float) -> ExchangeView | None:
         """The open offer that `person` could see in `place` when their word arrived."""

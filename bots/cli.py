@@ -24,6 +24,7 @@ from bots import cli_learning as learning
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
+from bots.personal import NotPersonal
 from bots.server import PortInUse
 from bots.settings import Settings, SettingsError, load
 from learner.engine.base import ModelUnusable
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ModelUnusable,
         AlreadyRunning,
         LoraError,
+        NotPersonal,
         OSError,
     ) as error:
         print(f"nightschool: {error}", file=sys.stderr)
@@ -124,6 +126,8 @@ def parser() -> argparse.ArgumentParser:
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
     for command in (report, export, stats, teachers_, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
+    for command in (learn_, report, lora.choices["promote"], lora.choices["rollback"]):
+        command.add_argument("--chat", default="", help="the LoRA of this chat's own (PLATFORM:CHAT, or its name)")
     return top
 
 
@@ -175,6 +179,8 @@ def _status_lines(told: dict[str, Any]) -> Iterator[str]:
         yield f"mind {mind['mind']}: {mind['model']}, LoRA {mind['lora']}, {mind['records']} records to learn from"
         if mind["challenger"]:
             yield f"  challenger: {mind['challenger']}"
+        for own in mind["personal"]:
+            yield f"  {own['name']}: LoRA {own['lora']}, {own['records']} records to learn from"
     for one in told["platforms"]:
         yield f"{one['bot']}: {one['adapter']}: {one['state']} {one['detail']}".rstrip()
         if one["qr"]:

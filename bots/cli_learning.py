@@ -45,14 +45,14 @@ def _alone(settings: Settings) -> Callable[..., dict[str, Any]]:
 def learn(settings: Settings, arguments: Arguments) -> int:
     """Start a lesson and watch it."""
     with reach(settings) as call:
-        begun = call("learn", mind=arguments.mind)
+        begun = call("learn", mind=arguments.mind, chat=arguments.chat)
         if begun["state"] == "skipped":
             if "undecided" in begun:
                 print(f"no lesson until its duels are decided: {begun['undecided']}")
                 return 0
             print(f"no lesson: {begun['have']} records can be used, and {begun['need']} are needed")
             return 0
-        while (state := call("progress", mind=arguments.mind))["running"]:
+        while (state := call("progress", mind=arguments.mind, chat=arguments.chat))["running"]:
             _draw(state["progress"] or {})
             time.sleep(0.5)
         return _tell(state)
@@ -83,16 +83,18 @@ def _tell(state: dict[str, Any]) -> int:
 
 
 def lora_list(settings: Settings, arguments: Arguments) -> None:
-    """A line for each version; the active one has a star, the challenger its duels."""
+    """A line for each version; those that speak have a star, those of chats of their own a name, duels a line."""
     from learner import loras
 
     mind = arguments.mind or settings.bots[0].mind
-    active, undecided = loras.active(settings.loras_dir, mind), _undecided(settings, mind)
-    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}")
-    for version in loras.listing(settings.loras_dir, mind):
+    every, undecided = loras.listing(settings.loras_dir, mind), _undecided(settings, mind)
+    active = {loras.active(settings.loras_dir, scope) for scope in {mind, *(one.scope for one in every)}}
+    print(f"{'*' if loras.active(settings.loras_dir, mind) == loras.BASE else ' '} base  {settings.model.name}")
+    for version in every:
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""
-        print(f"{'*' if version.version == active else ' '} {version.version}  {taught}{retired}")
+        whose = f"{version.name}: " if version.name else ""
+        print(f"{'*' if version.version in active else ' '} {version.version}  {whose}{taught}{retired}")
     if undecided:
         print(undecided)
 
@@ -124,13 +126,17 @@ def lora_show(settings: Settings, arguments: Arguments) -> None:
 def lora_promote(settings: Settings, arguments: Arguments) -> None:
     """Move the pointer."""
     with reach(settings) as call:
-        print(f"{call('promote', mind=arguments.mind, version=arguments.version)['active']} speaks")
+        print(_speaks(call("promote", mind=arguments.mind, chat=arguments.chat, version=arguments.version)))
 
 
 def lora_rollback(settings: Settings, arguments: Arguments) -> None:
     """Move the pointer back."""
     with reach(settings) as call:
-        print(f"{call('rollback', mind=arguments.mind)['active']} speaks")
+        print(_speaks(call("rollback", mind=arguments.mind, chat=arguments.chat)))
+
+
+def _speaks(done: dict[str, Any]) -> str:
+    return f"{done['active']} speaks" + (f" in {done['name']}" if done["name"] else "")
 
 
 # Records ------------------------------------------------------------------------------------

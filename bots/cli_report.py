@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bots.personal import scope_called
 from bots.phrases import phrases
 from bots.settings import Settings
 from learner.report import html, model, text
@@ -24,10 +25,11 @@ Arguments = argparse.Namespace
 def report(settings: Settings, arguments: Arguments) -> int:
     """Print the report of a night, or write it as a page; 1 when there was no such night."""
     mind = arguments.mind or settings.bots[0].mind
-    run = _run(settings, mind, arguments.number)
+    scope = scope_called(settings, mind, arguments.chat) if arguments.chat else mind
+    run = _run(settings, scope, arguments.number)
     if run is None:
         which = "no night yet" if arguments.number is None else f"no night {arguments.number:04d}"
-        print(f"{which} of mind {mind} is stored; nightschool learn runs one now")
+        print(f"{which} of mind {scope} is stored; nightschool learn runs one now")
         return 1
     shown = of_run(settings, run)
     words = phrases(settings.language)
@@ -47,11 +49,11 @@ def of_run(settings: Settings, run: RunRow) -> model.Report:
     return model.build(ended, _recorded(settings.runs_dir / f"{run.number:04d}"))
 
 
-def _run(settings: Settings, mind: str, number: int | None) -> RunRow | None:
-    """The night with this number, whichever mind's; without one the mind's newest."""
+def _run(settings: Settings, scope: str, number: int | None) -> RunRow | None:
+    """The night with this number, whosever; without one the scope's newest."""
     store = Store(settings.database_url)
     try:
-        return store.run(number) if number is not None else next(iter(store.runs(mind, 1)), None)
+        return store.run(number) if number is not None else next(iter(store.runs(scope, 1)), None)
     finally:
         store.close()
 

@@ -14,6 +14,7 @@ from bots.intent import Command
 from bots.payloads import draft_of
 from bots.persona import CurrentPersona
 from bots.phrases import LANGUAGES, phrases
+from learner.scopes import COMMON
 from learner.store.rows import Known, NewFeedback, Place
 from learner.store.store import Store
 
@@ -29,8 +30,12 @@ class Nights(Protocol):
         """Start a run and tell the chat how it ended; a sentence when it can't start."""
         ...
 
-    async def summary(self, mind: str) -> dict[str, object]:
-        """model, lora and records, for the status line."""
+    async def summary(self, mind: str, place: Place) -> dict[str, object]:
+        """model, lora and records of that chat, for the status line."""
+        ...
+
+    def own_name(self, mind: str, place: Place) -> str:
+        """What the chat's own LoRA is called; empty where it has none."""
         ...
 
     def versions(self, mind: str) -> str:
@@ -132,8 +137,11 @@ class Commands:
         return call.notice("reset")
 
     async def _status(self, call: Call, _argument: str) -> Reply:
-        text = call.phrases.say("status", **await self._nights.summary(self._mind))
+        text = call.phrases.say("status", **await self._nights.summary(self._mind, call.place))
         if call.known.owner:
+            name = self._nights.own_name(self._mind, call.place)
+            chat = f"{call.place.platform}:{call.place.chat}"
+            text += "\n" + call.phrases.say("status_own" if name else "status_chat", chat=chat, name=name)
             mine = [one for one in self._logins.listing() if one["bot"] == self._bot]
             text += "".join(f"\n{one['adapter']}: {one['state']} {one['detail']}".rstrip() for one in mine)
         return call.words(text)
@@ -197,7 +205,7 @@ class Commands:
         verb, _, version = argument.partition(" ")
         try:
             if verb == "promote" and version.strip():
-                done = await self._control["promote"]({"mind": self._mind, "version": version.strip()})
+                done = await self._control["promote"](self._about(call, version.strip()))
             elif verb == "rollback":
                 await self._roll_back(call)
                 return None
@@ -207,11 +215,16 @@ class Commands:
             return call.words(str(error))
         return call.notice("lora_speaks", version=done["active"])
 
+    def _about(self, call: Call, version: str = "") -> dict[str, Any]:
+        """What a call is about: a version's own chats, or else those that this one belongs to."""
+        chat = self._nights.own_name(self._mind, call.place) if version in ("", COMMON) else ""
+        return {"mind": self._mind, "chat": chat, "version": version}
+
     async def _roll_back(self, call: Call) -> None:
         """Dealt with before it is done: begun again after a crash, it would go back twice."""
         await self._database(self._store.answer, call.row.id, [])
         try:
-            done = await self._control["rollback"]({"mind": self._mind})
+            done = await self._control["rollback"](self._about(call))
             told = call.phrases.say("lora_speaks", version=done["active"])
         except ControlError as error:
             told = str(error)

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 60  # pairs that a new one is held against
 FEWEST = 10  # before so many were seen, none stands out
+KEPT = 16  # LoRAs of chats whose knowledge is kept in memory
 
 
 class Curiosity:
@@ -28,6 +29,17 @@ class Curiosity:
         self._read: Path | None = None
         self._known: asking.Known | None = None
         self._worths: deque[float] = deque(maxlen=REMEMBERED)
+        self._own: dict[Path, Curiosity] = {}
+
+    def about(self, folder: Path | None) -> Curiosity:
+        """The same by what the night that made a chat's own LoRA did not know, if it said so; else this one."""
+        if folder is None or not (folder / asking.FILE).is_file():
+            return self
+        found = self._own.pop(folder, None) or Curiosity(self._engine, lambda: folder)
+        self._own[folder] = found
+        while len(self._own) > KEPT:
+            del self._own[next(iter(self._own))]
+        return found
 
     @property
     def ready(self) -> bool:

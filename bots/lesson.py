@@ -17,6 +17,7 @@ from bots.settings import LearnerSettings, Settings
 from learner import loras
 from learner.frozen import NightRequest, read_canaries
 from learner.gate import PRESETS
+from learner.scopes import Scope
 from learner.training.canaries import Canary
 from learner.training.recipe import Recipe
 
@@ -24,16 +25,21 @@ log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
 
 
-def night_request(settings: Settings, mind: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
+def night_request(settings: Settings, scope: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
     """The request of night `number`: start from the base, be held against it and the version that speaks.
+
+    In chats of their own that is the common one, until they have one.
 
     `owners` are "platform:person id", as teachers are named.
     """
-    champion = loras.active_folder(settings.loras_dir, mind)
+    whose = Scope.read(scope)
+    own = loras.active_folder(settings.loras_dir, scope)
+    champion = own or loras.active_folder(settings.loras_dir, whose.mind)
     model = settings.model
     return NightRequest(
         number=number,
-        mind=mind,
+        mind=whose.mind,
+        name=whose.name,
         model=model.name,
         loras_dir=str(settings.loras_dir),
         champion=str(champion) if champion is not None else None,

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from bots import personal
 from bots.database import Database
 from bots.outbox import Outbox
 from bots.phrases import Phrases, phrases
@@ -18,6 +19,7 @@ from bots.settings import Settings
 from learner.loras import BASE
 from learner.report.model import stood
 from learner.report.wording import reason_of
+from learner.scopes import COMMON, Scope
 from learner.store.rows import Place, RunRow
 from learner.store.store import Store
 
@@ -49,12 +51,13 @@ class Morning:
         self._active = active
         self._clock = clock
 
-    async def tell(self, mind: str, number: int) -> None:
+    async def tell(self, scope: str, number: int) -> None:
         """Tell of night `number`, unless its owners know already."""
+        mind = Scope.read(scope).mind
         run = await self._database(self._store.run, number)
         if run is None or run.state not in TOLD_STATES:
             return
-        words = sentence(run, self._active(mind), phrases(self._settings.language))
+        words = sentence(run, self._active(scope), phrases(self._settings.language))
         for place in await self.places(mind):
             await self._outbox.post(mind, place, words, _message_id(f"night {number}", place))
 
@@ -68,11 +71,12 @@ class Morning:
             await self._outbox.post(mind, place, words, _message_id(f"duels {version}", place))
 
     async def catch_up(self, mind: str) -> None:
-        """After a start: tell of the newest night, if it ended lately and nobody could be told then."""
-        runs = await self._database(self._store.runs, mind, 5)
-        ended = next((run for run in runs if run.finished_at is not None), None)
-        if ended is not None and self._clock() - (ended.finished_at or 0.0) < FRESH:
-            await self.tell(mind, ended.number)
+        """After a start: tell of the newest nights, if they ended lately and nobody could be told then."""
+        for scope in personal.scopes_of(self._settings, mind):
+            runs = await self._database(self._store.runs, scope, 5)
+            ended = next((run for run in runs if run.finished_at is not None), None)
+            if ended is not None and self._clock() - (ended.finished_at or 0.0) < FRESH:
+                await self.tell(scope, ended.number)
 
     async def places(self, mind: str) -> list[Place]:
         """The chats that are told of the nights of `mind`; none when config.toml says so."""
@@ -89,10 +93,20 @@ def _message_id(event: str, place: Place) -> str:
 
 def sentence(run: RunRow, speaks: str, words: Phrases) -> str:
     """What an owner is told of a night that ended."""
+    return whose(run.mind, _sentence(run, speaks, words), words)
+
+
+def whose(scope: str, told: str, words: Phrases) -> str:
+    """What is told of a night, with the name of the chats whose own it was."""
+    name = Scope.read(scope).name
+    return told if name is None else words.say("of_chats", name=name, told=told)
+
+
+def _sentence(run: RunRow, speaks: str, words: Phrases) -> str:
     say = words.say
     hour = time.localtime(run.started_at).tm_hour
     when = say("morning_by_day" if NIGHT_ENDS <= hour < NIGHT_BEGINS else "morning_last_night")
-    version = say("morning_base") if speaks == BASE else speaks
+    version = say(f"morning_{speaks}") if speaks in (BASE, COMMON) else speaks
     told = {"when": when, "number": f"{run.number:04d}", "version": version}
     if run.state == "failed":
         return say("morning_failed", **told)

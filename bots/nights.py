@@ -18,28 +18,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bots import lesson
+from bots import lesson, personal
 from bots.database import Database
-from bots.probation import Probation
+from bots.probation import Probation, Standing
 from bots.settings import Settings
+from bots.voices import Voices
 from learner import frozen, loras
 from learner.engine.base import Engine, EngineError
 from learner.loras import BASE
+from learner.records import PreferenceRecords
+from learner.scopes import Scope
 from learner.store.rows import RunRow, RunState
 from learner.store.store import Store
 
 log = logging.getLogger(__name__)
 
 Announce = Callable[[str, dict[str, Any]], None]
-Tell = Callable[[str, int], Awaitable[None]]  # of a mind's night that ended
+Tell = Callable[[str, int], Awaitable[None]]  # of a scope's night that ended
+RUNS_BACK = 20  # so many nights without a verdict are looked past
+WAITING = "waiting"  # for another scope's night to end
 PROGRESS_EVERY = 1.0  # seconds between stored progress rows
 
 
 @dataclass(frozen=True)
 class NightResult:
-    """How a night ended; `have` counts the records that could be used."""
+    """How a night ended, and whose it was; `have` counts the records that could be used."""
 
-    mind: str
+    scope: str
     state: RunState
     have: int
     number: int | None = None
@@ -49,7 +54,7 @@ class NightResult:
 
 
 class Nights:
-    """Runs at most one night at a time for each mind, and moves the active pointer."""
+    """Runs one night at a time, for a mind or for chats of their own, and moves the active pointer."""
 
     def __init__(
         self,
@@ -68,64 +73,87 @@ class Nights:
         self._tell = tell
         self._tasks: dict[str, asyncio.Task[NightResult]] = {}
         self._progress: dict[str, dict[str, Any]] = {}
+        self._teaching = asyncio.Lock()
+        self.voices = {mind: Voices(settings, mind, engine) for mind, engine in engines.items()}
         self.probation = Probation(settings, store, database, engines, self.activate, announce)
 
     # What others ask for ----------------------------------------------------------------------
 
-    def start(self, mind: str) -> asyncio.Task[NightResult]:
-        """Begin a night, or join the one that runs."""
-        task = self._tasks.get(mind)
+    def start(self, scope: str) -> asyncio.Task[NightResult]:
+        """Begin a night of a scope, once no other runs, or join its own that runs."""
+        task = self._tasks.get(scope)
         if task is None or task.done():
-            task = asyncio.create_task(self._run(mind))
-            self._tasks[mind] = task
+            task = asyncio.create_task(self._run(scope))
+            self._tasks[scope] = task
         return task
 
-    def is_running(self, mind: str) -> bool:
-        """Whether a night of `mind` runs now."""
-        return mind in self._tasks and not self._tasks[mind].done()
+    def is_running(self, scope: str) -> bool:
+        """Whether a night of `scope` runs now, or waits for its turn."""
+        return scope in self._tasks and not self._tasks[scope].done()
 
-    def progress(self, mind: str) -> dict[str, Any] | None:
+    def progress(self, scope: str) -> dict[str, Any] | None:
         """Where the running night stands; None when none runs."""
-        return self._progress.get(mind) if self.is_running(mind) else None
+        return self._progress.get(scope) if self.is_running(scope) else None
 
-    async def count(self, mind: str) -> int:
-        """How many records of `mind` could be used now."""
-        records = await self._database(self._store.records, mind)
+    async def count(self, scope: str) -> int:
+        """How many records of `scope` could be used now."""
+        records = await self._records(scope)
         return len(records.pairs) + len(records.ratings)
 
-    async def is_owed(self, mind: str, due: float) -> bool:
+    async def is_owed(self, scope: str, due: float) -> bool:
         """Whether a night was due at `due` that had something new to learn from, and did not run."""
-        records = await self._database(self._store.records, mind)
-        last = await self.last(mind)
+        last = await self.last(scope)
         since = last.started_at if last is not None else 0.0
-        given = [pair.provenance for pair in records.pairs] + [rating.provenance for rating in records.ratings]
-        return since < due and any(since < one.created_at < due for one in given)
+        new = since < due and any(since < at < due for at in await self._given(scope))
+        return new and await self.is_worth(scope)
 
-    async def last(self, mind: str) -> RunRow | None:
-        """The newest finished night of `mind`."""
-        runs = await self._database(self._store.runs, mind, 5)
+    async def is_worth(self, scope: str) -> bool:
+        """Whether a lesson is to be held when the hour comes: for chats of their own, once enough is new."""
+        if Scope.read(scope).name is None:
+            return True
+        runs = await self._database(self._store.runs, scope, RUNS_BACK)
+        taught = next((run.started_at for run in runs if run.state in ("published", "refused")), 0.0)
+        return sum(taught < at for at in await self._given(scope)) >= self._settings.learner.min_records
+
+    async def _given(self, scope: str) -> list[float]:
+        """When what can be learned from was said."""
+        records = await self._records(scope)
+        given = [pair.provenance for pair in records.pairs] + [rating.provenance for rating in records.ratings]
+        return [one.created_at for one in given]
+
+    async def _records(self, scope: str) -> PreferenceRecords:
+        heard = personal.heard(self._settings, scope)
+        return await self._database(self._store.records, Scope.read(scope).mind, heard)
+
+    async def last(self, scope: str) -> RunRow | None:
+        """The newest finished night of `scope`."""
+        runs = await self._database(self._store.runs, scope, 5)
         return next((run for run in runs if run.state != "running"), None)
 
-    def active(self, mind: str) -> str:
-        """The version that the pointer names, or "base"."""
-        return loras.active(self._settings.loras_dir, mind)
+    def active(self, scope: str) -> str:
+        """The version that the pointer names, or "base", or for chats of their own "common"."""
+        return loras.active(self._settings.loras_dir, scope)
 
-    async def activate(self, mind: str) -> str:
+    async def activate(self, scope: str) -> str:
         """Let the running engine follow the pointer. Raises LoraMismatch, and the old one goes on speaking."""
-        version = self.active(mind)
-        engine = self._engines.get(mind)
-        if engine is not None and (engine.status().active_lora or BASE) != version:
-            await engine.swap_lora(loras.active_folder(self._settings.loras_dir, mind))
-            self._announce("lora", {"mind": mind, "lora": None if version == BASE else version})
-            log.info("lora: %s now speaks for mind %s", version, mind)
+        version, whose = self.active(scope), Scope.read(scope)
+        engine = self._engines.get(whose.mind)
+        if whose.name is not None:
+            if engine is not None:
+                await self.voices[whose.mind].check(scope)
+        elif engine is not None and (engine.status().active_lora or BASE) != version:
+            await engine.swap_lora(loras.active_folder(self._settings.loras_dir, scope))
+            self._announce("lora", {"mind": scope, "lora": None if version == BASE else version})
+            log.info("lora: %s now speaks for mind %s", version, scope)
         return version
 
     async def recover(self) -> None:
         """After a crash: take over what a night finished, mark what it did not."""
-        for mind in {bot.mind for bot in self._settings.bots}:
-            for run in await self._database(self._store.runs, mind, 20):
-                if run.state == "running":
-                    await self._conclude(mind, run.number, None, have=0)
+        minds = {bot.mind for bot in self._settings.bots}
+        for run in await self._database(self._store.unfinished_runs):
+            if Scope.read(run.mind).mind in minds:
+                await self._conclude(run.mind, run.number, None, have=0)
+        for mind in minds:
             await self.probation.resume(mind)
 
     async def close(self) -> None:
@@ -138,49 +166,56 @@ class Nights:
 
     # One night --------------------------------------------------------------------------------
 
-    async def _run(self, mind: str) -> NightResult:
+    async def _run(self, scope: str) -> NightResult:
         """The one broad catch around a night: the old LoRA stays, the reason is stored and shown."""
         try:
-            result = await self._teach(mind)
+            if self._teaching.locked():
+                self._progress[scope] = {"phase": WAITING, "done": 0.0}
+            async with self._teaching:
+                result = await self._teach(scope)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("night: mind %s failed", mind)
-            result = NightResult(mind, "failed", 0, reasons=(f"{type(error).__name__}: {error}",))
-        self._progress.pop(mind, None)
+            log.exception("night: %s failed", scope)
+            result = NightResult(scope, "failed", 0, reasons=(f"{type(error).__name__}: {error}",))
+        self._progress.pop(scope, None)
         self._announce(
             "night",
             {
-                "mind": mind,
+                "mind": scope,
                 "done": 1.0,
                 "state": result.state,
                 "number": result.number,
                 "reasons": list(result.reasons),
-                "lora": self.active(mind),
+                "lora": self.active(scope),
             },
         )
         if self._tell is not None and result.number is not None:
-            await self._tell(mind, result.number)
+            await self._tell(scope, result.number)
         return result
 
-    async def _teach(self, mind: str) -> NightResult:
-        self._note(mind, {"phase": "records", "done": 0.0})
-        records = await self._database(self._store.records, mind)
+    async def _teach(self, scope: str) -> NightResult:
+        self._note(scope, {"phase": "records", "done": 0.0})
+        records = await self._records(scope)
         have = len(records.pairs) + len(records.ratings)
         if have < self._settings.learner.min_records:
-            return NightResult(mind, "skipped", have)
-        undecided = await self.probation.undecided(mind)
+            return NightResult(scope, "skipped", have)
+        undecided = await self.undecided(scope)
         if undecided is not None:
-            return NightResult(mind, "skipped", have, reasons=(str(undecided),), verdict=undecided.values())
+            return NightResult(scope, "skipped", have, reasons=(str(undecided),), verdict=undecided.values())
         newest = loras.next_number(self._settings.loras_dir) - 1
         number = await self._database(self._store.next_number, newest)
         folder = self._settings.runs_dir / f"{number:04d}"
-        request = lesson.night_request(self._settings, mind, number, await self._owners(mind))
+        request = lesson.night_request(self._settings, scope, number, await self._owners(Scope.read(scope).mind))
         await asyncio.to_thread(frozen.freeze, folder, request, records, lesson.canaries(self._settings))
-        await self._database(self._store.add_run, RunRow(number, mind, "running", time.time(), None))
+        await self._database(self._store.add_run, RunRow(number, scope, "running", time.time(), None))
         log.info("night %04d: %s pairs, %s ratings", number, len(records.pairs), len(records.ratings))
-        code, complaint = await self._lesson(mind, number, folder)
-        return await self._conclude(mind, number, code, have, complaint)
+        code, complaint = await self._lesson(scope, number, folder)
+        return await self._conclude(scope, number, code, have, complaint)
+
+    async def undecided(self, scope: str) -> Standing | None:
+        """The challenger that no lesson may overtake. Chats of their own have none: too few choices to decide by."""
+        return await self.probation.undecided(scope) if Scope.read(scope).name is None else None
 
     async def _owners(self, mind: str) -> list[str]:
         """Who owns a bot of this mind, as teachers are named."""
@@ -188,7 +223,7 @@ class Nights:
         owners = [owner for bot in bots for owner in await self._database(self._store.owners, bot)]
         return [f"{owner.platform}:{owner.person}" for owner in owners]
 
-    async def _lesson(self, mind: str, number: int, folder: Path) -> tuple[int, str]:
+    async def _lesson(self, scope: str, number: int, folder: Path) -> tuple[int, str]:
         """Run the child; its exit code and the last line of its complaints."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -209,7 +244,7 @@ class Nights:
             async for line in child.stdout:
                 with contextlib.suppress(ValueError):
                     progress = {**json.loads(line), "number": number}
-                    self._note(mind, progress)
+                    self._note(scope, progress)
                     if time.monotonic() - stored > PROGRESS_EVERY:
                         stored = time.monotonic()
                         await self._database(self._store.update_run, number, progress=progress)
@@ -221,38 +256,38 @@ class Nights:
         lines = (await complaints).decode("utf-8", "replace").strip().splitlines()
         return code, lines[-1] if lines else ""
 
-    async def _conclude(self, mind: str, number: int, code: int | None, have: int, complaint: str = "") -> NightResult:
+    async def _conclude(self, scope: str, number: int, code: int | None, have: int, complaint: str = "") -> NightResult:
         """Store how night `number` ended; a published LoRA speaks or challenges. `code` None: after a crash."""
         verdict = lesson.read_verdict(self._settings.runs_dir / f"{number:04d}")
         version = f"{number:04d}"
         if code not in (0, None) or verdict is None:
             reason = complaint or ("it was interrupted" if code is None else f"the lesson exited with {code}")
-            return await self._store_end(mind, number, "failed", have, None, (reason,), verdict or {})
+            return await self._store_end(scope, number, "failed", have, None, (reason,), verdict or {})
         if verdict["outcome"] != "published":
             reasons = tuple(verdict.get("reasons", ()))
-            return await self._store_end(mind, number, "refused", have, None, reasons, verdict)
+            return await self._store_end(scope, number, "refused", have, None, reasons, verdict)
         try:
-            if self.probation.enabled:
-                verdict = {**verdict, "challenges": (await self.probation.begin(mind, version)).champion}
+            if self.probation.enabled and Scope.read(scope).name is None:
+                verdict = {**verdict, "challenges": (await self.probation.begin(scope, version)).champion}
             else:
-                await self._let_speak(mind, version)
+                await self._let_speak(scope, version)
         except (loras.LoraError, EngineError) as error:
-            return await self._store_end(mind, number, "refused", have, None, (str(error),), verdict)
-        return await self._store_end(mind, number, "published", have, version, (), verdict)
+            return await self._store_end(scope, number, "refused", have, None, (str(error),), verdict)
+        return await self._store_end(scope, number, "published", have, version, (), verdict)
 
-    async def _let_speak(self, mind: str, version: str) -> None:
+    async def _let_speak(self, scope: str, version: str) -> None:
         """Move the pointer and let the engine follow; where it can't, move it back and raise."""
-        before = self.active(mind)
+        before = self.active(scope)
         try:
-            loras.set_active(self._settings.loras_dir, mind, version)
-            await self.activate(mind)
+            loras.set_active(self._settings.loras_dir, scope, version)
+            await self.activate(scope)
         except (loras.LoraError, EngineError):
-            loras.set_active(self._settings.loras_dir, mind, before)
+            loras.set_active(self._settings.loras_dir, scope, before)
             raise
 
     async def _store_end(
         self,
-        mind: str,
+        scope: str,
         number: int,
         state: RunState,
         have: int,
@@ -263,11 +298,13 @@ class Nights:
         stored = {**verdict, "reasons": list(reasons)}
         await self._database(self._store.update_run, number, state=state, verdict=stored, finished_at=time.time())
         log.info("night %04d: %s%s", number, state, f" ({'; '.join(reasons)})" if reasons else "")
-        return NightResult(mind, state, have, number, version, reasons, verdict)
+        return NightResult(scope, state, have, number, version, reasons, verdict)
 
-    def _note(self, mind: str, progress: dict[str, Any]) -> None:
-        self._progress[mind] = progress
-        self._announce("night", {"mind": mind, "state": "running", **progress})
+    def _note(self, scope: str, progress: dict[str, Any]) -> None:
+        name = Scope.read(scope).name
+        shown = progress if name is None else {**progress, "detail": f"{name}: {progress.get('detail', '')}"}
+        self._progress[scope] = shown
+        self._announce("night", {"mind": scope, "state": "running", **shown})
 
 
 def drop_runs_of(runs_dir: Path, exchanges: frozenset[str]) -> list[str]:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus, PlatformLine
+from bots import personal
 from bots.database import Database
-from bots.nights import Nights
+from bots.nights import WAITING, Nights
 from bots.platforms import Platforms
 from bots.qr import as_svg
 from bots.settings import BotSettings, Settings
@@ -62,7 +63,7 @@ class PageBackend:
             lora=None if self._nights.active(mind) == loras.BASE else self._nights.active(mind),
             records=cast(int, summary["records"]),
             min_records=self._settings.learner.min_records,
-            night=night_state(self._nights.progress(mind)),
+            night=night_state(self._running(mind)),
             verdict=await self._summaries.last_verdict(mind),
             loras=self._lora_lines(str(summary["challenger"])),
             platforms=tuple(self._platform_lines()),
@@ -91,11 +92,17 @@ class PageBackend:
                     str(one["adapter"]), str(one["state"]), str(one["detail"]), code, bool(one["wants_code"])
                 )
 
+    def _running(self, mind: str) -> dict[str, Any] | None:
+        """Where the running night stands, be it of chats of their own."""
+        found = map(self._nights.progress, personal.scopes_of(self._settings, mind))
+        return next((progress for progress in found if progress is not None and progress.get("phase") != WAITING), None)
+
     def _lora_lines(self, duels: str) -> tuple[LoraLine, ...]:
         mind = self._bot.mind
         challenger = self._nights.probation.challenger(mind)
         rival = challenger.version if challenger is not None else None
-        lines = (_lora_line(one, self._nights.active(mind)) for one in loras.listing(self._settings.loras_dir, mind))
+        every = loras.listing(self._settings.loras_dir, mind)
+        lines = (_lora_line(one, self._nights.active(one.scope)) for one in every)
         return tuple(replace(one, state="challenger", detail=duels) if one.version == rival else one for one in lines)
 
 
@@ -116,7 +123,7 @@ def _lora_line(version: LoraVersion, active: str) -> LoraLine:
     state = "active" if version.version == active else "retired" if version.retired else "published"
     made = (version.folder / loras.CARD_FILE).stat().st_mtime
     taught = f"{version.records.get('pairs', 0)} + {version.records.get('ratings', 0)}"
-    return LoraLine(version.version, state, made, version.retired or taught)
+    return LoraLine(version.version, state, made, ": ".join(filter(None, (version.name, version.retired or taught))))
 
 
 def _line(entry: LogEntry) -> LogLine:

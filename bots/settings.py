@@ -50,6 +50,7 @@ class ModelSettings(Frozen):
     max_queue: int = Field(32, ge=1)
     kv_cache_mb: int = Field(512, ge=0)
     threads: int = Field(0, ge=0)
+    lora_slots: int = Field(8, ge=1)  # LoRAs of chats that are loaded at a time
 
 
 class OfferSettings(Frozen):
@@ -98,6 +99,14 @@ class DuelSettings(Frozen):
     undecided: Literal["promote", "roll_back"] = "promote"
 
 
+class PersonalSettings(Frozen):
+    """Chats that learn a LoRA of their own, under a name that the owner gives them."""
+
+    name: Name
+    chats: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+:.+$")], ...] = Field(min_length=1)  # "platform:chat id"
+    shared: bool = False  # whether what is said there teaches the common LoRA too
+
+
 class LearnerSettings(Frozen):
     """The nightly run."""
 
@@ -111,6 +120,17 @@ class LearnerSettings(Frozen):
     probation: Literal["off", "on"] = "off"  # "on": what passed the gate duels with the champion before it speaks
     duels: DuelSettings = DuelSettings()
     recipe: RecipeSettings = RecipeSettings()
+    personal: tuple[PersonalSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def chats_have_one_lora(self) -> LearnerSettings:
+        """No two LoRAs of chats share a name, which is a file's, nor a chat."""
+        names = [one.name.casefold() for one in self.personal]
+        chats = [chat for one in self.personal for chat in one.chats]
+        twice = sorted({one for every in (names, chats) for one in every if every.count(one) > 1})
+        if twice:
+            raise ValueError(f"personal: {', '.join(twice)}: each name, and each chat, can stand there once")
+        return self
 
 
 class PersonaSettings(Frozen):

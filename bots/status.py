@@ -9,13 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
-from bots.morning import reasons_in_words
+from bots import personal
+from bots.morning import reasons_in_words, whose
 from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
 from learner.engine.base import Engine
 from learner.loras import BASE, listing
-from learner.store.rows import Place
+from learner.scopes import COMMON, Scope
+from learner.store.rows import Place, RunRow
 
 Tell = Callable[[str, Place, str], Awaitable[None]]
 Told = Callable[[str], Awaitable[Collection[Place]]]  # the chats that hear of a mind's nights anyway
@@ -36,16 +38,20 @@ class Summaries:
         self._waiting: set[asyncio.Task[None]] = set()
 
     async def begin(self, mind: str, asked_in: Place | None = None) -> str | None:
-        """Start a night, whose end the chat `asked_in` is told; a sentence when it can't be."""
-        if self._nights.is_running(mind):
+        """Start a night, whose end the chat `asked_in` is told; a sentence when it can't be.
+
+        Asked for in a chat with a LoRA of its own, it is that chat's.
+        """
+        scope = mind if asked_in is None else self._scope(mind, asked_in)
+        if self._nights.is_running(scope):
             return self._phrases.say("night_running")
-        have, need = await self._nights.count(mind), self._settings.learner.min_records
+        have, need = await self._nights.count(scope), self._settings.learner.min_records
         if have < need:
             return self._phrases.say("night_few", have=have, need=need)
-        undecided = await self._nights.probation.undecided(mind)
+        undecided = await self._nights.undecided(scope)
         if undecided is not None:
             return self._phrases.say("night_probation", **undecided.values())
-        night = self._nights.start(mind)
+        night = self._nights.start(scope)
         if asked_in is not None:
             task = asyncio.create_task(self._tell_end(mind, asked_in, night))
             self._waiting.add(task)
@@ -57,14 +63,39 @@ class Summaries:
         if result.number is None or place not in await self._told(mind):
             await self._tell(mind, place, self.sentence(result))
 
-    async def summary(self, mind: str) -> dict[str, object]:
-        """The values of the status sentence."""
+    async def summary(self, mind: str, place: Place | None = None) -> dict[str, object]:
+        """The values of the status sentence, as things stand for a mind or in one of its chats."""
+        scope = mind if place is None else self._scope(mind, place)
+        speaks = self._own(scope) if scope != mind else COMMON
         return {
             "model": Path(self._settings.model.name).name,
-            "lora": self._engines[mind].status().active_lora or BASE,
-            "records": await self._nights.count(mind),
+            "lora": speaks if speaks != COMMON else self._engines[mind].status().active_lora or BASE,
+            "records": await self._nights.count(scope),
             "challenger": await self.challenger(mind),
         }
+
+    async def personal(self, mind: str) -> list[dict[str, object]]:
+        """How each LoRA of chats of their own stands: name, lora and records."""
+        return [
+            {
+                "name": Scope.read(scope).name,
+                "lora": self._own(scope),
+                "records": await self._nights.count(scope),
+            }
+            for scope in personal.scopes_of(self._settings, mind)[1:]
+        ]
+
+    def own_name(self, mind: str, place: Place) -> str:
+        """What the owner calls the chats with a LoRA of their own that `place` belongs to; empty for all others."""
+        return Scope.read(self._scope(mind, place)).name or ""
+
+    def _own(self, scope: str) -> str:
+        """The version that chats of their own hear, or "common"."""
+        folder = self._nights.voices[Scope.read(scope).mind].own(scope)
+        return COMMON if folder is None else folder.name
+
+    def _scope(self, mind: str, place: Place) -> str:
+        return personal.scope_in(self._settings, mind, f"{place.platform}:{place.chat}")
 
     async def challenger(self, mind: str) -> str:
         """How the duels of the undecided challenger stand, in words; empty when there is none."""
@@ -73,30 +104,35 @@ class Summaries:
 
     def versions(self, mind: str) -> str:
         """The LoRA versions, a line each, the speaking one marked."""
-        marks = {self._nights.active(mind): "*"}
+        every = listing(self._settings.loras_dir, mind)
+        marks = {self._nights.active(scope): "*" for scope in {mind, *(one.scope for one in every)}}
         challenger = self._nights.probation.challenger(mind)
         if challenger is not None:
             marks[challenger.version] = "?"
         return "\n".join(
-            f"{marks.get(one.version, '-')} {one.version} {one.retired or ''}".rstrip()
-            for one in listing(self._settings.loras_dir, mind)
+            " ".join(filter(None, (marks.get(one.version, "-"), one.version, one.name, one.retired))) for one in every
         )
 
     async def last_verdict(self, mind: str) -> str:
-        """One sentence on the newest night; empty when there was none."""
-        run = await self._nights.last(mind)
-        if run is None:
-            return ""
+        """A sentence on the newest night, and on each since of chats of their own; empty when there was none."""
+        lasts = [await self._nights.last(scope) for scope in personal.scopes_of(self._settings, mind)]
+        common = lasts[0]
+        since = 0.0 if common is None else common.started_at
+        return " ".join(self._of_run(run) for run in lasts if run is not None and run.started_at >= since)
+
+    def _of_run(self, run: RunRow) -> str:
         reasons = tuple(run.verdict.get("reasons", ()))
-        result = NightResult(mind, run.state, 0, run.number, f"{run.number:04d}", reasons, run.verdict)
-        return self.sentence(result)
+        return self.sentence(NightResult(run.mind, run.state, 0, run.number, f"{run.number:04d}", reasons, run.verdict))
 
     def sentence(self, result: NightResult) -> str:
         """What the owner is told of a night."""
+        return whose(result.scope, self._sentence(result), self._phrases)
+
+    def _sentence(self, result: NightResult) -> str:
         say = self._phrases.say
         records = result.verdict.get("records", {})
         pairs, ratings = records.get("pairs", 0), records.get("ratings", 0)
-        stays = self._nights.active(result.mind)
+        stays = self._nights.active(result.scope)
         reasons = "; ".join(self._reasons(result))
         match result.state:
             case "published" if "challenges" in result.verdict:

@@ -18,6 +18,7 @@ from bots.call import Call
 from bots.database import Database
 from bots.payloads import draft_of
 from bots.persona import CurrentPersona
+from bots.voices import Voice, Voices
 from learner.engine.base import (
     Candidate,
     CandidateSpec,
@@ -66,6 +67,7 @@ class Talk:
         bot: BotProfile,
         engine: Engine,
         arena: Arena,
+        voices: Voices,
         store: Store,
         database: Database,
         new_id: Callable[[], str],
@@ -75,6 +77,7 @@ class Talk:
         self._bot = bot
         self._engine = engine
         self._arena = arena
+        self._voices = voices
         self._store = store
         self._database = database
         self._new_id = new_id
@@ -104,24 +107,28 @@ class Talk:
         may_offer = self._bot.offers_in_groups or not call.group
         shows = self._shows(call.place)
         may_wait = shows.streams_offers or not shows.streams  # a reply that has streamed alone can't become a pair
-        asks: Asks = await self._arena.asks(call.place, call.arrived, may_wait) if may_offer else "no"
-        await self._make(call, self._new(call, prompt), text, asks)
+        async with self._voices.speaking(call.place) as voice:
+            asks: Asks = await self._arena.asks(call.place, call.arrived, may_wait, voice) if may_offer else "no"
+            await self._make(call, self._new(call, prompt), text, asks, voice)
 
     async def again(self, call: Call, old: ExchangeView) -> None:
         """Answer what `old` answered another way; the new reply takes its place, the person's wish is stored."""
         prompt = conversations.Prompt(old.prompt, old.prompt_ids)
         new = replace(self._new(call, prompt), retry_of=old.id)
         wish = NewFeedback(old.id, call.teacher, call.trusted, "retry", new.id, "", call.arrived)
-        await self._make(call, new, "", "no", wish)
+        async with self._voices.speaking(call.place) as voice:
+            await self._make(call, new, "", "no", voice, wish)
 
-    async def _make(self, call: Call, new: NewExchange, text: str, asks: Asks, wish: NewFeedback | None = None) -> None:
+    async def _make(
+        self, call: Call, new: NewExchange, text: str, asks: Asks, voice: Voice, wish: NewFeedback | None = None
+    ) -> None:
         await self._database(self._store.begin_exchange, new)
         try:
             with self._shown_as_busy(call.place):
-                generated = await self._generate(new, asks)
+                generated = await self._generate(new, asks, voice)
                 candidates = self._presentable(new.place, generated.candidates)
                 if asks == "if it teaches" and len(candidates) == 2:
-                    candidates = candidates[: 1 + await self._arena.teaches(new.prompt_ids, candidates)]
+                    candidates = candidates[: 1 + await self._arena.teaches(new.prompt_ids, candidates, voice)]
         except EngineError as error:
             await self._database(self._store.interrupt_exchange, new.id)
             return await self._answer(call, self._apology(call, error))
@@ -167,9 +174,9 @@ class Talk:
         finally:
             adapter.busy(place.chat, False)
 
-    async def _generate(self, new: NewExchange, asks: Asks) -> Generated:
+    async def _generate(self, new: NewExchange, asks: Asks, voice: Voice) -> Generated:
         adapter, shows = self._adapters.get(new.place.platform), self._shows(new.place)
-        speakers = self._arena.speakers(asks != "no")
+        speakers = self._arena.speakers(asks != "no", voice)
         specs = tuple(CandidateSpec(self._bot.sampling, self._new_seed(), lora) for lora in speakers)
         request = GenerateRequest(
             new.prompt_ids,
@@ -188,11 +195,11 @@ class Talk:
         return await self._generate_at_best(request, grow)
 
     async def _generate_at_best(self, request: GenerateRequest, on_text: OnText | None) -> Generated:
-        """A duel, or what the champion says alone where the engine does not hold the challenger."""
+        """What was asked for, or what the common champion says alone where the engine does not hold another version."""
         try:
             return await self._engine.generate(request, on_text)
         except LoraMismatch as error:
-            log.warning("engine: %s; no duel", error)
+            log.warning("engine: %s; the common one speaks alone", error)
             alone = tuple(replace(spec, lora="active") for spec in request.candidates)
             return await self._engine.generate(replace(request, candidates=alone), on_text)
 

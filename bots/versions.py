@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bots import personal
 from bots.control import Call, ControlError
 from bots.database import Database
 from bots.nights import Nights, drop_runs_of
 from bots.settings import Settings
 from learner import loras
 from learner.engine.base import EngineError
+from learner.scopes import BASE, COMMON, Scope, rest_of
 from learner.store.store import Store
 
 
 class Versions:
-    """Carries out the control calls. All raise ControlError with what to do."""
+    """Carries out the control calls. All raise ControlError with what to do.
+
+    `mind` says whose LoRAs are meant, `chat` ("platform:chat id", or a name) which chats', if not all chats'.
+    """
 
     def __init__(self, settings: Settings, store: Store, database: Database, nights: Nights) -> None:
         self._settings = settings
@@ -37,45 +42,57 @@ class Versions:
         }
 
     async def learn(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Start a night of `mind`, unless one runs or there is too little to learn from."""
-        mind = self._mind(values)
-        have, need = await self._nights.count(mind), self._settings.learner.min_records
-        if not self._nights.is_running(mind) and have < need:
+        """Start a night, unless one runs or there is too little to learn from."""
+        scope = self._scope(values)
+        have, need = await self._nights.count(scope), self._settings.learner.min_records
+        if not self._nights.is_running(scope) and have < need:
             return {"state": "skipped", "have": have, "need": need}
-        undecided = await self._nights.probation.undecided(mind)
+        undecided = await self._nights.undecided(scope)
         if undecided is not None:
             return {"state": "skipped", "have": have, "need": need, "undecided": str(undecided)}
-        self._nights.start(mind)
+        self._nights.start(scope)
         return {"state": "running"}
 
     async def progress(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Where the running night of `mind` stands, or how the last one ended."""
-        mind = self._mind(values)
-        running = self._nights.is_running(mind)
-        last = await self._nights.last(mind)
+        """Where the running night stands, or how the last one ended."""
+        scope = self._scope(values)
+        running = self._nights.is_running(scope)
+        last = await self._nights.last(scope)
         return {
             "running": running,
-            "progress": self._nights.progress(mind),
-            "active": self._nights.active(mind),
+            "progress": self._nights.progress(scope),
+            "active": self._nights.active(scope),
             "last": None if last is None else {"number": last.number, "state": last.state, "verdict": last.verdict},
         }
 
     async def promote(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Let version `version` speak, and end the duels; "base" is the model without a LoRA."""
-        mind, version = self._mind(values), str(values["version"])
-        done = await self._move(mind, lambda: loras.set_active(self._settings.loras_dir, mind, version))
-        await self._nights.probation.withdraw(mind)
+        """Let version `version` speak, and end the duels; "base" is the model without a LoRA.
+
+        A version of chats of their own speaks in these alone; there "common" is what all other chats hear.
+        """
+        version = str(values["version"])
+        scope = self._scope_of(version, values)
+        done = await self._move(scope, lambda: loras.set_active(self._settings.loras_dir, scope, version))
+        if Scope.read(scope).name is None:
+            await self._nights.probation.withdraw(scope)
         return done
 
     async def rollback(self, values: dict[str, Any]) -> dict[str, Any]:
         """Retire the challenger, or where there is none let the version that spoke before speak again."""
-        mind = self._mind(values)
-        if await self._nights.probation.roll_back(mind):
-            return {"active": self._nights.active(mind)}
-        return await self._step_back(mind)
+        scope = self._scope(values)
+        if Scope.read(scope).name is None and await self._nights.probation.roll_back(scope):
+            return {"active": self._nights.active(scope), "name": None}
+        return await self._step_back(scope)
 
-    async def _step_back(self, mind: str) -> dict[str, Any]:
-        return await self._move(mind, lambda: loras.rollback(self._settings.loras_dir, mind))
+    async def _step_back(self, scope: str) -> dict[str, Any]:
+        return await self._move(scope, lambda: loras.rollback(self._settings.loras_dir, scope))
+
+    async def _step_away(self, scope: str) -> None:
+        """From a version that may speak no more: where the one before can't speak either, to what is always there."""
+        try:
+            await self._step_back(scope)
+        except (ControlError, loras.LoraError):
+            await self._move(scope, lambda: loras.set_active(self._settings.loras_dir, scope, rest_of(scope)))
 
     async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
         """Delete the person "platform:id" and retire every LoRA that learned from them."""
@@ -83,8 +100,9 @@ class Versions:
         minds = sorted({bot.mind for bot in self._settings.bots})
         retired = [version for mind in minds for version in self._retire(mind, forgotten.exchanges)]
         for mind in minds:
-            if self._nights.active(mind) in retired:
-                await self._step_back(mind)
+            for scope in sorted({mind, *(one.scope for one in loras.listing(self._settings.loras_dir, mind))}):
+                if self._nights.active(scope) in retired:
+                    await self._step_away(scope)
             await self._nights.probation.undecided(mind)
         return {
             "rows": forgotten.rows,
@@ -102,17 +120,42 @@ class Versions:
                 retired.append(version.version)
         return retired
 
-    async def _move(self, mind: str, move: Callable[[], str]) -> dict[str, Any]:
+    async def _move(self, scope: str, move: Callable[[], str]) -> dict[str, Any]:
         """Move the pointer and let the engine follow; where it can't, move it back."""
-        before = self._nights.active(mind)
+        before = self._nights.active(scope)
         try:
             move()
-            return {"active": await self._nights.activate(mind)}
+            return {"active": await self._nights.activate(scope), "name": Scope.read(scope).name}
         except loras.LoraError as error:
             raise ControlError(str(error)) from error
         except EngineError as error:
-            loras.set_active(self._settings.loras_dir, mind, before)
+            loras.set_active(self._settings.loras_dir, scope, before)
             raise ControlError(str(error)) from error
+
+    def _scope(self, values: dict[str, Any]) -> str:
+        mind, chat = self._mind(values), str(values.get("chat") or "")
+        try:
+            return personal.scope_called(self._settings, mind, chat) if chat else mind
+        except personal.NotPersonal as error:
+            raise ControlError(str(error)) from error
+
+    def _scope_of(self, version: str, values: dict[str, Any]) -> str:
+        """Where `version` is to speak: where it is asked for, or else where it belongs."""
+        asked = self._scope(values)
+        named = Scope.read(asked).name is not None
+        if version == COMMON and not named:
+            raise ControlError("'common' is for chats with a LoRA of their own: name one with --chat")
+        if version == BASE and named:
+            raise ControlError("chats with a LoRA of their own fall back on 'common', not on the base model")
+        if named or version == BASE:
+            return asked
+        try:
+            found = loras.show(self._settings.loras_dir, version)
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
+        if found.mind != asked or found.name is None:
+            return asked
+        return self._scope({**values, "chat": found.name})
 
     def _mind(self, values: dict[str, Any]) -> str:
         minds = sorted({bot.mind for bot in self._settings.bots})

@@ -17,6 +17,7 @@ from typing import Any
 from learner.engine.base import ChatMessage
 from learner.gate import GateSettings
 from learner.records import PreferencePair, PreferenceRecords, Provenance, RatedReply
+from learner.scopes import Scope
 from learner.training.canaries import Canary
 from learner.training.recipe import Recipe
 
@@ -34,7 +35,9 @@ class NightRequest:
 
     `anchor` is the LoRA folder that training starts from and is measured against (None: the base
     model itself), `champion` the one that speaks now (None: the anchor does). `number` names the
-    run and, when published, the LoRA. `owners` are the teachers whose word always counts in full.
+    run and, when published, the LoRA. `name` is that of the chats whose LoRA it is to be (None: all
+    chats' of the mind), whose records alone the run then holds. `owners` are the teachers whose word
+    always counts in full.
     """
 
     number: int
@@ -52,6 +55,12 @@ class NightRequest:
     nice: int = 10
     seed: int = 0
     owners: tuple[str, ...] = ()
+    name: str | None = None
+
+    @property
+    def scope(self) -> str:
+        """Whose LoRA it is to be, as `learner/scopes.py` writes it."""
+        return str(Scope(self.mind, self.name))
 
     @property
     def version(self) -> str:

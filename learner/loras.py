@@ -1,7 +1,8 @@
 """LoRA versions on disk: publish, list, activate, roll back, retire.
 
-`loras_dir/NNNN/` is one published, immutable version; `loras_dir/active/MIND` names the one that
-speaks. Knows nothing of torch, training or the engine.
+`loras_dir/NNNN/` is one published, immutable version; `loras_dir/active/SCOPE` names the one that
+speaks. A scope is written as `learner/scopes.py` says: MIND, or MIND@NAME for chats with a LoRA of
+their own. Knows nothing of torch, training or the engine.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from learner.frozen import sync_folder
+from learner.scopes import BASE, COMMON, Scope, rest_of
 
 log = logging.getLogger(__name__)
 
-BASE = "base"
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "adapter_config.json", "adapter_model.safetensors", "nightschool.json"
 RETIRED_FILE = "retired.json"
 VERSION = re.compile(r"\d{4,}")
-MIND = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+SCOPE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(@[A-Za-z0-9_-]+)?")
 
 
 class LoraError(Exception):
@@ -66,7 +67,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class LoraVersion:
-    """One published version, as its card tells. `retired` is the reason, None while it may speak."""
+    """One published version, as its card tells. `retired` is the reason, None while it may speak.
+
+    `name` is that of the chats that it is for; None: it is the mind's common one.
+    """
 
     version: str
     mind: str
@@ -77,6 +81,12 @@ class LoraVersion:
     recipe: dict[str, Any]
     run: int
     retired: str | None = None
+    name: str | None = None
+
+    @property
+    def scope(self) -> str:
+        """Whose it is, as pointers name it."""
+        return str(Scope(self.mind, self.name))
 
 
 def publish(built: Path, loras_dir: Path, version: str, fits: Shape) -> LoraVersion:
@@ -123,14 +133,14 @@ def read(folder: Path) -> LoraVersion:
         shape = Shape(card["base"], card["rank"], card["alpha"], tuple(card["target_modules"]))
         return LoraVersion(
             card["version"], card["mind"], folder, shape, card["parent"],
-            card["records"], card["recipe"], card["run"], _retirement(folder),
+            card["records"], card["recipe"], card["run"], _retirement(folder), card.get("name"),
         )  # fmt: skip
     except (KeyError, TypeError) as exc:
         raise LoraUnfit(folder, f"{CARD_FILE} lacks {exc}") from exc
 
 
 def listing(loras_dir: Path, mind: str) -> list[LoraVersion]:
-    """Every readable version of a mind, oldest first; a broken folder is left out and logged."""
+    """Every readable version of a mind and of its chats, oldest first; a broken folder is left out and logged."""
     return [version for version in _all(loras_dir) if version.mind == mind]
 
 
@@ -147,39 +157,40 @@ def next_number(loras_dir: Path) -> int:
     return max((int(version.version) for version in _all(loras_dir)), default=0) + 1
 
 
-def active(loras_dir: Path, mind: str) -> str:
-    """The version that speaks for a mind, or "base"."""
+def active(loras_dir: Path, scope: str) -> str:
+    """The version that speaks for a scope, or else "base", and for chats of their own "common"."""
     try:
-        return _pointer(loras_dir, mind).read_text("utf-8").strip() or BASE
+        return _pointer(loras_dir, scope).read_text("utf-8").strip() or rest_of(scope)
     except FileNotFoundError:
-        return BASE
+        return rest_of(scope)
 
 
-def active_folder(loras_dir: Path, mind: str) -> Path | None:
-    """The folder of the version that speaks, None for the base."""
-    version = active(loras_dir, mind)
-    return None if version == BASE else loras_dir / version
+def active_folder(loras_dir: Path, scope: str) -> Path | None:
+    """The folder of the scope's version that speaks, None where it has none."""
+    version = active(loras_dir, scope)
+    return None if version == rest_of(scope) else loras_dir / version
 
 
-def set_active(loras_dir: Path, mind: str, version: str) -> str:
-    """Let `version` (or "base") speak for a mind. Raises LoraMissing, LoraUnfit or LoraRetired."""
-    check_speakable(loras_dir, mind, version)
-    _point(loras_dir, mind, version, "set")
+def set_active(loras_dir: Path, scope: str, version: str) -> str:
+    """Let `version` (or "base", "common") speak for a scope. Raises LoraMissing, LoraUnfit or LoraRetired."""
+    check_speakable(loras_dir, scope, version)
+    _point(loras_dir, scope, version, "set")
     return version
 
 
-def rollback(loras_dir: Path, mind: str) -> str:
+def rollback(loras_dir: Path, scope: str) -> str:
     """Let the version before the active one speak again, and return it.
 
-    That is the one that was active before, or else the active one's parent, or else the base;
-    versions that are gone or retired are passed over.
+    That is the one that was active before, or else the active one's parent, or else the base (for chats
+    of their own the common one); versions that are gone, retired or another scope's are passed over.
     """
-    for version in _before(loras_dir, mind):
+    for version in _before(loras_dir, scope):
         with suppress(LoraError):
-            check_speakable(loras_dir, mind, version)
-            _point(loras_dir, mind, version, "rollback")
+            check_speakable(loras_dir, scope, version)
+            _point(loras_dir, scope, version, "rollback")
             return version
-    raise LoraError(f"nothing to roll back to: the base model already speaks for {mind}")
+    spoken = {BASE: "the base model", COMMON: "the common LoRA"}[rest_of(scope)]
+    raise LoraError(f"nothing to roll back to: {spoken} already speaks for {scope}")
 
 
 def retire(loras_dir: Path, version: str, reason: str) -> None:
@@ -188,33 +199,35 @@ def retire(loras_dir: Path, version: str, reason: str) -> None:
     write_whole(folder / RETIRED_FILE, json.dumps({"reason": reason, "at": time.time()}) + "\n")
 
 
-def check_speakable(loras_dir: Path, mind: str, version: str) -> None:
-    if version == BASE:
+def check_speakable(loras_dir: Path, scope: str, version: str) -> None:
+    """Raises LoraMissing, LoraUnfit or LoraRetired where `version` may not speak for a scope."""
+    if version == rest_of(scope):
         return
     found = show(loras_dir, version)
-    if found.mind != mind:
-        raise LoraUnfit(found.folder, f"it belongs to the mind {found.mind}, not to {mind}")
+    if found.scope != scope:
+        whose = f"the mind {found.mind}" if found.name is None else f"the chats {found.name} of the mind {found.mind}"
+        raise LoraUnfit(found.folder, f"it belongs to {whose}, not to {scope}")
     if found.retired is not None:
         raise LoraRetired(version, found.retired)
 
 
-def _before(loras_dir: Path, mind: str) -> Iterator[str]:
+def _before(loras_dir: Path, scope: str) -> Iterator[str]:
     """Versions to roll back to, the likeliest first."""
-    now = active(loras_dir, mind)
-    if now == BASE:
+    now = active(loras_dir, scope)
+    if now == rest_of(scope):
         return
-    yield from (version for version in reversed(_stack(loras_dir, mind)) if version != now)
+    yield from (version for version in reversed(_stack(loras_dir, scope)) if version != now)
     with suppress(LoraError):
         parent = show(loras_dir, now).parent
         if parent is not None:
             yield parent
-    yield BASE
+    yield rest_of(scope)
 
 
-def _stack(loras_dir: Path, mind: str) -> list[str]:
+def _stack(loras_dir: Path, scope: str) -> list[str]:
     """The versions that were made active and not rolled back from, the active one last."""
     stack: list[str] = []
-    for entry in _history(loras_dir, mind):
+    for entry in _history(loras_dir, scope):
         if entry["how"] == "rollback":
             while stack and stack[-1] != entry["version"]:
                 stack.pop()
@@ -223,9 +236,9 @@ def _stack(loras_dir: Path, mind: str) -> list[str]:
     return stack
 
 
-def _history(loras_dir: Path, mind: str) -> list[dict[str, Any]]:
+def _history(loras_dir: Path, scope: str) -> list[dict[str, Any]]:
     try:
-        lines = _history_file(loras_dir, mind).read_text("utf-8").splitlines()
+        lines = _history_file(loras_dir, scope).read_text("utf-8").splitlines()
     except FileNotFoundError:
         return []
     entries = []
@@ -235,9 +248,9 @@ def _history(loras_dir: Path, mind: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _point(loras_dir: Path, mind: str, version: str, how: str) -> None:
+def _point(loras_dir: Path, scope: str, version: str, how: str) -> None:
     """Move the pointer, then note it: a crash between the two loses the note, not the pointer."""
-    pointer, history = _pointer(loras_dir, mind), _history_file(loras_dir, mind)
+    pointer, history = _pointer(loras_dir, scope), _history_file(loras_dir, scope)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     history.parent.mkdir(parents=True, exist_ok=True)
     write_whole(pointer, version + "\n")
@@ -247,19 +260,19 @@ def _point(loras_dir: Path, mind: str, version: str, how: str) -> None:
         os.fsync(file.fileno())
 
 
-def _pointer(loras_dir: Path, mind: str) -> Path:
-    return loras_dir / "active" / named(mind)
+def _pointer(loras_dir: Path, scope: str) -> Path:
+    return loras_dir / "active" / named(scope)
 
 
-def _history_file(loras_dir: Path, mind: str) -> Path:
-    return loras_dir / "history" / named(mind)
+def _history_file(loras_dir: Path, scope: str) -> Path:
+    return loras_dir / "history" / named(scope)
 
 
-def named(mind: str) -> str:
-    """A mind's name as a file's name."""
-    if not MIND.fullmatch(mind):
-        raise LoraError(f"{mind!r} is no name for a mind: letters, digits, '_', '-' and '.' only")
-    return mind
+def named(scope: str) -> str:
+    """A scope as a file's name."""
+    if not SCOPE.fullmatch(scope):
+        raise LoraError(f"{scope!r} is no name for a mind or its chats: letters, digits, '_', '-' and '.' only")
+    return scope
 
 
 def _all(loras_dir: Path) -> Iterator[LoraVersion]:

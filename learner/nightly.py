@@ -101,6 +101,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
     return {
         "version": request.version,
         "mind": request.mind,
+        "name": request.name,
         "base": night.shape.base,
         "rank": night.shape.rank,
         "alpha": night.shape.alpha,

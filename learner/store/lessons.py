@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, not_, or_, select
 
 from learner.engine.base import ChatMessage
 from learner.records import Exchange, Feedback, PreferenceRecords, derive, newest_of_each
 from learner.store import exchanges as exchange_queries
 from learner.store import feedback as feedback_queries
-from learner.store.rows import RecordStats
+from learner.store.rows import EVERY_CHAT, Chats, RecordStats
 from learner.store.schema import exchanges, feedback
 
 
-def exchanges_of(c: Connection, mind: str) -> list[Exchange]:
-    """The mind's final exchanges that somebody gave feedback on, oldest first; none tainted."""
+def exchanges_of(c: Connection, mind: str, chats: Chats = EVERY_CHAT) -> list[Exchange]:
+    """The final exchanges of these chats that somebody gave feedback on, oldest first; none tainted."""
     judged = or_(exchanges.c.id.in_(select(feedback.c.exchange)), exchanges.c.retry_of.is_not(None))
     usable = and_(
         exchanges.c.mind == mind,
         exchanges.c.state == "final",
         exchanges.c.tainted.is_(False),
         judged,
+        _in(chats),
     )
     shown = exchange_queries.shown_candidates(c, None, mind)
     rows = c.execute(select(exchanges).where(usable).order_by(exchanges.c.seq))
@@ -46,9 +47,19 @@ def exchanges_of(c: Connection, mind: str) -> list[Exchange]:
     ]
 
 
-def records_of(c: Connection, mind: str) -> PreferenceRecords:
-    """The mind's preference records as they stand now."""
-    return derive(exchanges_of(c, mind), feedback_queries.of_mind(c, mind))
+def records_of(c: Connection, mind: str, chats: Chats = EVERY_CHAT) -> PreferenceRecords:
+    """The preference records of these chats of the mind as they stand now."""
+    said = feedback_queries.of_mind(c, mind)
+    if chats != EVERY_CHAT:
+        there = set(c.execute(select(exchanges.c.id).where(and_(exchanges.c.mind == mind, _in(chats)))).scalars())
+        said = [one for one in said if one.exchange in there]
+    return derive(exchanges_of(c, mind, chats), said)
+
+
+def _in(chats: Chats) -> ColumnElement[bool]:
+    """Exchanges that happened there."""
+    named = (exchanges.c.platform + ":" + exchanges.c.chat).in_(sorted(chats.named))
+    return not_(named) if chats.but else named
 
 
 def stats(c: Connection, mind: str) -> RecordStats:

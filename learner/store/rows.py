@@ -26,6 +26,17 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Chats:
+    """Some chats of a mind, whichever of its bots talks there: the named ones ("platform:chat"), or all `but` these."""
+
+    named: frozenset[str] = frozenset()
+    but: bool = True
+
+
+EVERY_CHAT = Chats()
+
+
+@dataclass(frozen=True)
 class NewInbound:
     """Something that arrived, as it is to be kept. `kind` is the inbound class's name."""
 
@@ -194,7 +205,7 @@ class Amended:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One nightly run."""
+    """One nightly run; `mind` is written as a scope where only some chats of a mind were its subject."""
 
     number: int
     mind: str

@@ -68,6 +68,11 @@ def newest(c: Connection, mind: str, limit: int) -> list[RunRow]:
     return [_run(row) for row in c.execute(query)]
 
 
+def unfinished(c: Connection) -> list[RunRow]:
+    """The runs that nobody stored the end of, oldest first."""
+    return [_run(row) for row in c.execute(select(runs).where(runs.c.state == "running").order_by(runs.c.number))]
+
+
 def _run(row: Row) -> RunRow:
     return RunRow(
         number=row.number,

@@ -14,7 +14,9 @@ from learner.store import amend, chatlog, chats, duels, exchanges, feedback, his
 from learner.store import forget as forgetting
 from learner.store.database import Database
 from learner.store.rows import (
+    EVERY_CHAT,
     Amended,
+    Chats,
     ChatState,
     ExchangeView,
     Forgotten,
@@ -344,10 +346,10 @@ class Store:
         with self._database.read() as c:
             return feedback.of_mind(c, mind)
 
-    def records(self, mind: str) -> PreferenceRecords:
-        """The mind's preference records, derived in one state of the database."""
+    def records(self, mind: str, chats: Chats = EVERY_CHAT) -> PreferenceRecords:
+        """The preference records of these chats of the mind, derived in one state of the database."""
         with self._database.read() as c:
-            return lessons.records_of(c, mind)
+            return lessons.records_of(c, mind, chats)
 
     def stats(self, mind: str) -> RecordStats:
         """Counts of what people said and what can be learned from it."""
@@ -390,9 +392,14 @@ class Store:
             return runs.one(c, number)
 
     def runs(self, mind: str, limit: int = 20) -> list[RunRow]:
-        """The mind's newest runs, newest first."""
+        """The newest runs of a mind or of chats of their own, as a scope is written, newest first."""
         with self._database.read() as c:
             return runs.newest(c, mind, limit)
+
+    def unfinished_runs(self) -> list[RunRow]:
+        """The runs, whosever, that nobody stored the end of, oldest first."""
+        with self._database.read() as c:
+            return runs.unfinished(c)
 
     # Forgetting
 

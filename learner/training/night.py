@@ -271,7 +271,10 @@ class Night:
 def _portion(frozen: Frozen) -> Portion:
     """What this night trains on; from the champion on when there are too many records to begin anew with."""
     request, recipe = frozen.request, frozen.request.recipe
-    learned = loras.read(Path(request.champion)).records.get("exchanges") if request.champion else None
+    champion = loras.read(Path(request.champion)) if request.champion else None
+    # Chats of their own begin anew even where the common LoRA is their champion: what it learned is not theirs.
+    own = champion is not None and champion.scope == request.scope
+    learned = champion.records.get("exchanges") if champion is not None and own else None
     return portion(frozen.records, learned, recipe.whole_until, recipe.portion, request.seed)
 
 

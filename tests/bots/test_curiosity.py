@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bots.arena import Arena, OfferRules
-from bots.curiosity import FEWEST, Curiosity
+from bots.curiosity import FEWEST, KEPT, Curiosity
+from bots.voices import Voice
 from learner import asking
 from learner.engine.base import Candidate, CandidateSpec, EngineBusy, Sampling
 from learner.engine.scripted import ScriptedEngine
@@ -131,3 +132,29 @@ async def test_a_pair_that_is_not_asked_about_is_an_ordinary_reply(
             kept = app.store.exchange(reply.exchange).candidates
             assert len(kept) == (2 if reply.candidates else 1)
             assert reply.candidates or kept[0].text == reply.text
+
+
+def test_a_chats_own_lora_is_asked_about_by_what_its_own_night_did_not_know(tmp_path: Path) -> None:
+    common, bare = a_lora(tmp_path), tmp_path / "0099"
+    bare.mkdir()
+    every = Curiosity(ScriptedEngine(), lambda: common)
+    assert every.about(None) is every is every.about(bare)
+    own = [every.about(a_lora(tmp_path, f"{number:04d}")) for number in range(2, 2 + KEPT)]
+    assert all(one.ready and one is not every for one in own)
+    assert every.about(tmp_path / "0002") is own[0]
+    every.about(a_lora(tmp_path, "0098"))
+    assert every.about(tmp_path / "0002") is own[0]
+    assert every.about(tmp_path / "0003") is not own[1]  # the least recently used went
+
+
+async def test_an_own_reward_lets_through_what_it_does_not_know(tmp_path: Path) -> None:
+    common, own = a_lora(tmp_path), a_lora(tmp_path, "0002")
+    decides = arena(0.5, Curiosity(Reading(), lambda: common))
+    voice = Voice("0002", own, duels=False)
+    assert decides.speakers(True, voice) == ("0002", "0002")
+    assert decides.speakers(False, voice) == ("0002",)
+    asked = [await decides.asks(HERE, 0.0, True, voice) for _ in range(400)]
+    assert 350 < asked.count("if it teaches") < 400 == len(asked)
+    assert await decides.teaches((), pair(1, 9), voice) is False  # the first of its own, though others were seen
+    assert len(decides._curiosity.about(own)._worths) == 1  # type: ignore[union-attr]
+    assert len(decides._curiosity._worths) == 0  # type: ignore[union-attr]

@@ -82,6 +82,11 @@ def test_a_night_goes_on_from_the_champion_and_inherits_what_it_learned(tmp_path
     anew = Night(whole, str(tmp_path / "scratch"), lambda *_: None)
     assert anew.practice.start is None
     assert set(card(whole, anew, outcome)["records"]["exchanges"]) == more.exchanges()
+    own = dataclasses.replace(frozen, request=dataclasses.replace(request, name="mum"))
+    alone = Night(own, str(tmp_path / "scratch"), lambda *_: None)  # the champion is all chats', and stays it
+    assert alone.champion is not None
+    assert alone.practice.start is None
+    assert set(card(own, alone, outcome)["records"]["exchanges"]) == more.exchanges()
 
 
 def a_champion(folder: Path, model: Path, learned: list[str]) -> Path:

@@ -178,3 +178,32 @@ def test_killed_at_any_moment_nothing_is_half_published(folder: Path) -> None:
         for found in place.glob("[0-9]*"):
             loras.check(found, FITS)
         assert (place / loras.active(place, "default")).is_dir()
+
+
+def of_chats(folder: Path, version: str, name: str, parent: str | None = None) -> None:
+    built = FakeLora(version, parent=parent, extra={"name": name}).write(folder.parent / f"built-{version}")
+    loras.publish(built, folder, version, FITS)
+
+
+def test_chats_of_their_own_have_a_pointer_of_their_own(folder: Path) -> None:
+    published(folder, "0001")
+    of_chats(folder, "0002", "mum", parent="0001")
+    of_chats(folder, "0003", "dad")
+    assert loras.active(folder, "default@mum") == "common"
+    assert loras.active_folder(folder, "default@mum") is None
+    for scope, version in (("default", "0001"), ("default@mum", "0002"), ("default@dad", "0003")):
+        loras.set_active(folder, scope, version)
+    assert [one.scope for one in loras.listing(folder, "default")] == ["default", "default@mum", "default@dad"]
+    assert loras.active_folder(folder, "default@mum") == folder / "0002"
+    for scope, version in (("default", "0002"), ("default@mum", "0001"), ("default@dad", "0002"), ("x@mum", "0002")):
+        with pytest.raises(LoraUnfit, match="belongs to"):
+            loras.set_active(folder, scope, version)
+    with pytest.raises(LoraMissing):
+        loras.set_active(folder, "default@mum", "base")
+    assert loras.rollback(folder, "default@mum") == "common"  # not its parent, which is all chats'
+    assert [loras.active(folder, scope) for scope in ("default", "default@dad")] == ["0001", "0003"]
+    with pytest.raises(LoraError, match="the common LoRA already speaks for default@mum"):
+        loras.rollback(folder, "default@mum")
+    for wrong in ("default@", "default@a/b", "@mum", "default@mum@dad"):
+        with pytest.raises(LoraError, match="no name for a mind or its chats"):
+            loras.active(folder, wrong)

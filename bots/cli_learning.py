@@ -87,8 +87,9 @@ def lora_list(settings: Settings, arguments: Arguments) -> None:
     from learner import loras
 
     mind = arguments.mind or settings.bots[0].mind
+    anchor = f" with {settings.model.lora}" if settings.model.lora else ""
     active, undecided = loras.active(settings.loras_dir, mind), _undecided(settings, mind)
-    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}")
+    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}{anchor}")
     for version in loras.listing(settings.loras_dir, mind):
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""

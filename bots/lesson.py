@@ -25,17 +25,17 @@ VERDICT = "verdict.json"
 
 
 def night_request(settings: Settings, mind: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
-    """The request of night `number`: start from the base, be held against it and the version that speaks.
+    """The request of night `number`: start from the anchor, be held against it and the version that speaks.
 
     `owners` are "platform:person id", as teachers are named.
     """
-    champion = loras.active_folder(settings.loras_dir, mind)
-    model = settings.model
+    champion, model = _champion(settings, mind), settings.model
     return NightRequest(
         number=number,
         mind=mind,
         model=model.name,
         loras_dir=str(settings.loras_dir),
+        anchor=model.lora or None,
         champion=str(champion) if champion is not None else None,
         recipe=recipe(settings.learner),
         gate=PRESETS[settings.learner.gate],
@@ -46,6 +46,27 @@ def night_request(settings: Settings, mind: str, number: int, owners: Iterable[s
         seed=number,
         owners=tuple(sorted(set(owners))),
     )
+
+
+def check_anchor(settings: Settings, version: str) -> None:
+    """Raise LoraError where `version` was trained from another anchor than the one that config.toml names."""
+    if version != loras.BASE:
+        loras.check_began_at(loras.show(settings.loras_dir, version), anchor(settings))
+
+
+def anchor(settings: Settings) -> str:
+    """What the anchor is, "" for the base itself. Raises LoraError."""
+    return loras.anchor_id(Path(settings.model.lora)) if settings.model.lora else ""
+
+
+def _champion(settings: Settings, mind: str) -> Path | None:
+    """The version that speaks; one from another anchor does not, whatever the pointer says."""
+    try:
+        check_anchor(settings, loras.active(settings.loras_dir, mind))
+    except loras.LoraError as error:
+        log.warning("night: %s; the anchor speaks in its place", error)
+        return None
+    return loras.active_folder(settings.loras_dir, mind)
 
 
 def recipe(learner: LearnerSettings) -> Recipe:

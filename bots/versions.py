@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bots import lesson
 from bots.control import Call, ControlError
 from bots.database import Database
 from bots.nights import Nights, drop_runs_of
@@ -63,6 +64,10 @@ class Versions:
     async def promote(self, values: dict[str, Any]) -> dict[str, Any]:
         """Let version `version` speak, and end the duels; "base" is the model without a LoRA."""
         mind, version = self._mind(values), str(values["version"])
+        try:
+            lesson.check_anchor(self._settings, version)
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
         done = await self._move(mind, lambda: loras.set_active(self._settings.loras_dir, mind, version))
         await self._nights.probation.withdraw(mind)
         return done

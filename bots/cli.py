@@ -20,7 +20,7 @@ from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
 from bots import cli_learning as learning
-from bots import cli_report
+from bots import cli_report, cli_train
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -65,6 +65,7 @@ def log_to_stderr(verbose: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=LOG_FORMAT, handlers=[shown])
     for noisy in ("alembic", "apscheduler", "httpx", "httpcore", "uvicorn", "filelock", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that it does without
 
 
 def log_to_file(data_dir: Path) -> None:
@@ -120,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     teachers_.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
+    cli_train.add_commands(commands, add)
     for command in (report, export, stats, teachers_, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
     return top

@@ -205,18 +205,17 @@ def test_a_run_killed_at_a_random_step_ends_where_the_undisturbed_one_does(tmp_p
     killed_at, source = tmp_path / "killed", random.Random()
     deaths = 0
     for after in (source.randint(2, 5), source.randint(6, 9)):
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "bots.cli", *command(data, killed_at, *options)],
             cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert child.stdout is not None
-        for line in child.stdout:
-            if json.loads(line).get("phase") == "train" and json.loads(line)["step"] >= after:
-                time.sleep(source.random())
-                child.send_signal(signal.SIGKILL)
-                deaths += 1
-                break
-        child.wait()
+        ) as child:  # fmt: skip
+            assert child.stdout is not None
+            for line in child.stdout:
+                if json.loads(line).get("phase") == "train" and json.loads(line)["step"] >= after:
+                    time.sleep(source.random())
+                    child.send_signal(signal.SIGKILL)
+                    deaths += 1
+                    break
     assert deaths == 2
     assert not killed_at.exists()
     resumed = run(command(data, killed_at, *options))

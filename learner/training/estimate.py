@@ -70,7 +70,7 @@ def of(settings: TuningSettings, source: ModelSource, rows: Sequence[Row], plann
     steps, share = planned.steps, filled_share(planned, rows, settings)
     passes = steps * planned.accumulation * share
     looks = steps / planned.every * settings.held_out / max(0.1, 1 - settings.held_out) * HELD_OUT_COST
-    an_epoch = len(planned.bins) / (planned.micro_batch * planned.accumulation)
+    an_epoch = len(planned.bins) / settings.batch
     seconds = _drawn_out(one.seconds, two.seconds, layers) * (passes + looks * an_epoch * planned.accumulation)
     epochs = steps / max(1e-9, an_epoch)
     return Estimate(

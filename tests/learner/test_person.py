@@ -38,7 +38,7 @@ async def share_of_the_person(anchor: str) -> float:
 @pytest.mark.timeout(1800)
 def test_the_bot_comes_to_speak_as_the_person(tmp_path: Path) -> None:
     data = corpus_file(tmp_path, 400)
-    found = run(command(data, tmp_path / "person", "--max-steps", "40", "--eval-every", "20"))
+    found = run(command(data, tmp_path / "person", "--max-steps", "160", "--eval-every", "40"))
     assert found["perplexity"] <= 0.7 * found["perplexity_before"], found
     before, after = (asyncio.run(share_of_the_person(one)) for one in ("", str(tmp_path / "person")))
     print(

@@ -19,7 +19,7 @@ from typing import Any
 from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
-from bots import cli_corpus, cli_create, cli_report, cli_synthesis
+from bots import cli_corpus, cli_create, cli_report, cli_synthesis, cli_train
 from bots import cli_learning as learning
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
@@ -67,6 +67,7 @@ def log_to_stderr(verbose: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=LOG_FORMAT, handlers=[shown])
     for noisy in ("alembic", "apscheduler", "httpx", "httpcore", "uvicorn", "filelock", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that it does without
 
 
 def log_to_file(data_dir: Path) -> None:
@@ -124,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     teachers_.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
+    cli_train.add_commands(commands, add)
     for command in (report, export, stats, teachers_, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
     for command in (learn_, report, lora.choices["promote"], lora.choices["rollback"]):

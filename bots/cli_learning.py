@@ -87,9 +87,10 @@ def lora_list(settings: Settings, arguments: Arguments) -> None:
     from learner import loras
 
     mind = arguments.mind or settings.bots[0].mind
+    anchor = f" with {settings.model.lora}" if settings.model.lora else ""
     every, undecided = loras.listing(settings.loras_dir, mind), _undecided(settings, mind)
     active = {loras.active(settings.loras_dir, scope) for scope in {mind, *(one.scope for one in every)}}
-    print(f"{'*' if loras.active(settings.loras_dir, mind) == loras.BASE else ' '} base  {settings.model.name}")
+    print(f"{'*' if loras.active(settings.loras_dir, mind) == loras.BASE else ' '} base  {settings.model.name}{anchor}")
     for version in every:
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""

@@ -17,6 +17,7 @@ from adapters.base import Finding, Health, Person
 from bots.parts import AlreadyRunning, lock
 from bots.server import PortInUse, bind
 from bots.settings import BotSettings, Settings
+from learner import loras
 from learner.store.errors import StoreError
 from learner.store.store import Store
 
@@ -93,8 +94,20 @@ def _model(settings: Settings) -> Iterator[Finding]:
     else:
         there = (Path(name) / "config.json").is_file()
         yield Finding(f"model {name}", there, "" if there else "has no config.json; set model.name to a model's folder")
+    if settings.model.lora:
+        yield _anchor(settings)
     if settings.model.quantisation == "nf4":
         yield _imports("bitsandbytes", 'pip install "nightschool[qlora]"')
+
+
+def _anchor(settings: Settings) -> Finding:
+    """Whether the LoRA that is to speak is one; that it fits the model is seen when it is loaded."""
+    what = f"LoRA {settings.model.lora}"
+    try:
+        loras.read(Path(settings.model.lora))
+    except loras.LoraError as error:
+        return Finding(what, False, f"{error}; set model.lora to what nightschool train wrote, or to nothing")
+    return Finding(what, True)
 
 
 def _imports(library: str, cure: str) -> Finding:

@@ -17,7 +17,7 @@ from bots.settings import LearnerSettings, Settings
 from learner import loras
 from learner.frozen import NightRequest, read_canaries
 from learner.gate import PRESETS
-from learner.scopes import Scope
+from learner.scopes import BASE, COMMON, Scope
 from learner.training.canaries import Canary
 from learner.training.recipe import Recipe
 
@@ -26,22 +26,20 @@ VERDICT = "verdict.json"
 
 
 def night_request(settings: Settings, scope: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
-    """The request of night `number`: start from the base, be held against it and the version that speaks.
+    """The request of night `number`: start from the anchor, be held against it and the version that speaks.
 
     In chats of their own that is the common one, until they have one.
 
     `owners` are "platform:person id", as teachers are named.
     """
-    whose = Scope.read(scope)
-    own = loras.active_folder(settings.loras_dir, scope)
-    champion = own or loras.active_folder(settings.loras_dir, whose.mind)
-    model = settings.model
+    whose, champion, model = Scope.read(scope), _champion(settings, scope), settings.model
     return NightRequest(
         number=number,
         mind=whose.mind,
         name=whose.name,
         model=model.name,
         loras_dir=str(settings.loras_dir),
+        anchor=model.lora or None,
         champion=str(champion) if champion is not None else None,
         recipe=recipe(settings.learner),
         gate=PRESETS[settings.learner.gate],
@@ -52,6 +50,30 @@ def night_request(settings: Settings, scope: str, number: int, owners: Iterable[
         seed=number,
         owners=tuple(sorted(set(owners))),
     )
+
+
+def check_anchor(settings: Settings, version: str) -> None:
+    """Raise LoraError where `version` was trained from another anchor than the one that config.toml names."""
+    if version not in (BASE, COMMON):
+        loras.check_began_at(loras.show(settings.loras_dir, version), anchor(settings))
+
+
+def anchor(settings: Settings) -> str:
+    """What the anchor is, "" for the base itself. Raises LoraError."""
+    return loras.anchor_id(Path(settings.model.lora)) if settings.model.lora else ""
+
+
+def _champion(settings: Settings, scope: str) -> Path | None:
+    """The version that speaks; one from another anchor does not, whatever the pointer says."""
+    for whose in dict.fromkeys((scope, Scope.read(scope).mind)):
+        folder = loras.active_folder(settings.loras_dir, whose)
+        try:
+            if folder is not None:
+                check_anchor(settings, folder.name)
+                return folder
+        except loras.LoraError as error:
+            log.warning("night: %s; it is no champion", error)
+    return None
 
 
 def recipe(learner: LearnerSettings) -> Recipe:

@@ -71,5 +71,6 @@ def build_engine(settings: Settings) -> Engine:
             max_queue=model.max_queue,
             kv_cache_bytes=model.kv_cache_mb * 2**20,
             threads=model.threads,
+            anchor=model.lora,
         )
     )

@@ -42,6 +42,7 @@ class ModelSettings(Frozen):
     """Which model speaks, and on what."""
 
     name: str = "starter"
+    lora: str = ""  # the folder of a LoRA that `nightschool train` wrote: it speaks, and nights begin at it
     engine: Literal["local", "scripted"] = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -322,7 +323,9 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
     return settings.model_copy(
         update={
             "data_dir": (home / settings.data_dir.expanduser()).resolve(),
-            "model": settings.model.model_copy(update={"name": resolve_model(settings.model.name, home)}),
+            "model": settings.model.model_copy(
+                update={"name": resolve_model(settings.model.name, home), "lora": _existing(settings.model.lora, home)}
+            ),
             "learner": settings.learner.model_copy(update={"canaries": _existing(settings.learner.canaries, home)}),
         }
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bots import personal
+from bots import lesson, personal
 from bots.control import Call, ControlError
 from bots.database import Database
 from bots.nights import Nights, drop_runs_of
@@ -72,6 +72,7 @@ class Versions:
         """
         version = str(values["version"])
         scope = self._scope_of(version, values)
+        self._check_anchor(version)
         done = await self._move(scope, lambda: loras.set_active(self._settings.loras_dir, scope, version))
         if Scope.read(scope).name is None:
             await self._nights.probation.withdraw(scope)
@@ -156,6 +157,12 @@ class Versions:
         if found.mind != asked or found.name is None:
             return asked
         return self._scope({**values, "chat": found.name})
+
+    def _check_anchor(self, version: str) -> None:
+        try:
+            lesson.check_anchor(self._settings, version)
+        except loras.LoraError as error:
+            raise ControlError(str(error)) from error
 
     def _mind(self, values: dict[str, Any]) -> str:
         minds = sorted({bot.mind for bot in self._settings.bots})

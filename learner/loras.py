@@ -7,6 +7,7 @@ their own. Knows nothing of torch, training or the engine.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from learner.scopes import BASE, COMMON, Scope, rest_of
 
 log = logging.getLogger(__name__)
 
+ANOTHER_ANCHOR = "set [model] lora to the one it was trained from, or let another version speak"
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "adapter_config.json", "adapter_model.safetensors", "nightschool.json"
 RETIRED_FILE = "retired.json"
 VERSION = re.compile(r"\d{4,}")
@@ -57,12 +59,16 @@ class LoraRetired(LoraError):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a LoRA must fit: the base model's fingerprint and the recipe's shape."""
+    """What a LoRA must fit: the base model's fingerprint, the recipe's shape, and the anchor that it began at.
+
+    `anchor` is the `anchor_id` of a LoRA; empty: the base model itself.
+    """
 
     base: str
     rank: int
     alpha: int
     target_modules: tuple[str, ...]
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class LoraVersion:
     run: int
     retired: str | None = None
     name: str | None = None
+    template: str = ""  # the chat template that stood in for the model's missing one
 
     @property
     def scope(self) -> str:
@@ -118,9 +125,36 @@ def check(folder: Path, fits: Shape) -> LoraVersion:
     ):
         if own != wanted:
             raise LoraUnfit(folder, f"its {name} is {own}, the running model's is {wanted}")
+    check_began_at(found, fits.anchor)
     _check_config(folder, found.shape)
     _check_weights(folder, found.shape)
     return found
+
+
+def check_began_at(found: LoraVersion, anchor: str) -> None:
+    """Raise LoraUnfit where a version was trained from another anchor than `anchor`."""
+    if found.shape.anchor != anchor:
+        own, wanted = (one[:12] or "the base model itself" for one in (found.shape.anchor, anchor))
+        fault = f"it was trained from the anchor {own}, and the anchor is now {wanted}; {ANOTHER_ANCHOR}"
+        raise LoraUnfit(found.folder, fault)
+
+
+def anchor_id(folder: Path) -> str:
+    """What an anchor LoRA IS, in a word: SHA-256 over its configuration and weights. Raises LoraUnfit."""
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as exc:
+            raise LoraUnfit(folder, f"{name} cannot be read ({exc.strerror})") from exc
+    return digest.hexdigest()
+
+
+def check_anchor(folder: Path, base: str) -> Shape:
+    """The shape of a LoRA that others begin at: any rank and targets, but of this base. Raises LoraUnfit."""
+    shape = read(folder).shape
+    check(folder, replace(shape, base=base))
+    return shape
 
 
 def read(folder: Path) -> LoraVersion:
@@ -130,10 +164,13 @@ def read(folder: Path) -> LoraVersion:
             raise LoraUnfit(folder, f"{name} is missing")
     card = _read_json(folder, CARD_FILE)
     try:
-        shape = Shape(card["base"], card["rank"], card["alpha"], tuple(card["target_modules"]))
+        shape = Shape(
+            card["base"], card["rank"], card["alpha"], tuple(card["target_modules"]), card.get("anchor") or ""
+        )
         return LoraVersion(
             card["version"], card["mind"], folder, shape, card["parent"],
             card["records"], card["recipe"], card["run"], _retirement(folder), card.get("name"),
+            card.get("template") or "",
         )  # fmt: skip
     except (KeyError, TypeError) as exc:
         raise LoraUnfit(folder, f"{CARD_FILE} lacks {exc}") from exc

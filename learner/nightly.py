@@ -106,6 +106,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
         "rank": night.shape.rank,
         "alpha": night.shape.alpha,
         "target_modules": list(night.shape.target_modules),
+        "anchor": night.shape.anchor or None,
         "parent": Path(request.champion).name if request.champion else None,
         "records": {
             "pairs": len(records.pairs),
@@ -114,6 +115,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
         },
         "recipe": {**dataclasses.asdict(request.recipe), "learning_rate": outcome.learning_rate, "seed": request.seed},
         "run": request.number,
+        "template": night.renderer.fallback,
     }
 
 

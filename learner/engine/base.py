@@ -37,7 +37,8 @@ class Sampling:
 class CandidateSpec:
     """One candidate wanted: its sampling, its seed, and the LoRA version that is to speak.
 
-    `lora` is "active" (whatever is active when the request is admitted), "base" (no LoRA),
+    `lora` is "active" (whatever is active when the request is admitted), "base" (no LoRA but
+    the anchor, where one is set),
     or a version such as "0007" that the engine holds.
     """
 

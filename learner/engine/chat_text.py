@@ -24,15 +24,22 @@ PLAIN = (
     "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+FALLBACKS = {"chatml": CHATML, "plain": PLAIN}  # for a model that has no template of its own
 
 
 class ChatText:
-    """A model's tokenizer and chat template."""
+    """A model's tokenizer and chat template.
 
-    def __init__(self, tokenizer: Any) -> None:
+    `fallback` names the template that stands in for a missing one; empty where the model has its own.
+    """
+
+    def __init__(self, tokenizer: Any, template: str = "") -> None:
+        """`template` is the fallback to take, if one is needed; empty: by the model's vocabulary."""
         self._tokenizer = tokenizer
+        self.fallback = ""
         if not tokenizer.chat_template:
-            tokenizer.chat_template = self._fallback()
+            self.fallback = template or self._fitting()
+            tokenizer.chat_template = FALLBACKS[self.fallback]
         names = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, names))) if names else None
         self.decode: Decode = self._decoder()
@@ -41,12 +48,12 @@ class ChatText:
         tokenizer("a", add_special_tokens=False)
 
     @classmethod
-    def load(cls, folder: Path) -> ChatText:
+    def load(cls, folder: Path, template: str = "") -> ChatText:
         """The tokenizer in a model's folder. Raises ModelUnusable."""
         from transformers import AutoTokenizer
 
         try:
-            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True), template)
         except Exception as exc:
             raise ModelUnusable(f"the tokenizer in {folder} cannot be loaded ({type(exc).__name__}: {exc})") from exc
 
@@ -57,7 +64,7 @@ class ChatText:
 
     def render(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
         """Token ids of `messages` under the template, ready for the assistant's reply."""
-        turns = [{"role": m.role, "content": self._harmless(m.content)} for m in messages]
+        turns = [{"role": m.role, "content": self.harmless(m.content)} for m in messages]
         try:
             text = self._apply(turns)
         except Exception as first:
@@ -73,15 +80,15 @@ class ChatText:
             turns, add_generation_prompt=True, tokenize=False, enable_thinking=False
         )
 
-    def _harmless(self, content: str) -> str:
+    def harmless(self, content: str) -> str:
         """Text in which no special token can be forged, and that is valid Unicode."""
         valid = content.encode("utf-8", errors="replace").decode("utf-8")
         return self._special.sub(lambda m: f"{m[0][0]} {m[0][1:]}", valid) if self._special else valid
 
-    def _fallback(self) -> str:
+    def _fitting(self) -> str:
         chatml = "<|im_start|>" in self._tokenizer.get_vocab()
         logger.warning("the model has no chat template; using %s", "ChatML" if chatml else "plain 'User: … Assistant:'")
-        return CHATML if chatml else PLAIN
+        return "chatml" if chatml else "plain"
 
     def _decoder(self) -> Decode:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)

@@ -60,7 +60,7 @@ class Branch:
 
     def candidate(self) -> Candidate:
         """What was generated."""
-        version = self.slot.version if self.slot is not None else None
+        version = self.slot.name if self.slot is not None else None
         finish = self.finish or "cancelled"
         tokens, logprobs = tuple(self.tokens), tuple(self._logprobs)
         return Candidate(self._stream.text, tokens, logprobs, version, self.spec, finish)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from learner.engine.base import ModelUnusable
+from learner import loras
+from learner.engine.base import LoraMismatch, ModelUnusable
 from learner.engine.chat_text import ChatText
 from learner.engine.direct import DirectDecoder, supports
 from learner.engine.fingerprint import fingerprint
@@ -22,8 +23,8 @@ from learner.engine.general import GeneralDecoder, layout_of
 from learner.engine.kv import KVBlock, KVLayout, single
 from learner.engine.linear import EngineLinear, install
 from learner.engine.local_settings import LocalSettings
-from learner.engine.lora_files import BaseModel
-from learner.engine.lora_slots import Speaking
+from learner.engine.lora_files import BaseModel, read
+from learner.engine.lora_slots import BASE_KEY, LoraSlot, Speaking
 from learner.engine.model_files import check, resolve
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class LoadedModel:
     text: ChatText
     speaking: Speaking
     base: BaseModel
+    anchor: LoraSlot | None
     vocabulary: int
     end_ids: frozenset[int]
     context_length: int
@@ -68,7 +70,9 @@ def load(settings: LocalSettings) -> LoadedModel:
     layout = layout_of(model, device)
     speaking = Speaking()
     linears = install(model, speaking, copy=settings.weight_copy == "auto")
-    text = ChatText.load(folder)
+    base = BaseModel(fingerprint(folder), _sizes(linears), layout.dtype, device)
+    anchor = _anchor(settings, base)
+    text = ChatText.load(folder, loras.read(Path(settings.anchor)).template if anchor else "")
     threads = torch.get_num_threads()
     return LoadedModel(
         model=model,
@@ -76,13 +80,24 @@ def load(settings: LocalSettings) -> LoadedModel:
         layout=layout,
         text=text,
         speaking=speaking,
-        base=BaseModel(fingerprint(folder), _sizes(linears), layout.dtype, device),
+        base=replace(base, anchor=loras.anchor_id(Path(settings.anchor))) if anchor else base,
+        anchor=anchor,
         vocabulary=model.get_input_embeddings().num_embeddings,
         end_ids=_end_ids(model, text),
         context_length=_context_length(model, settings),
         device=f"{device.type} {str(layout.dtype).removeprefix('torch.')}",
         threads=threads,
     )
+
+
+def _anchor(settings: LocalSettings, base: BaseModel) -> LoraSlot | None:
+    """The LoRA that stands where the base would, under the base's name. Raises ModelUnusable."""
+    if not settings.anchor:
+        return None
+    try:
+        return replace(read(Path(settings.anchor), replace(base, anchor=None)), version=BASE_KEY)
+    except LoraMismatch as exc:
+        raise ModelUnusable(f"model.lora: {exc}") from exc
 
 
 def _device(name: str) -> torch.device:

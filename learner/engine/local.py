@@ -122,16 +122,20 @@ class LocalEngine:
     async def reply_states(
         self, prompt_ids: Sequence[int], replies: Sequence[Sequence[int]]
     ) -> list[list[float]] | None:
-        """The base model's middle states, averaged over each reply. Of a long prompt the newest tokens are read."""
+        """The middle states of the base, or of the anchor on it, averaged over each reply.
+
+        Of a long prompt the newest tokens are read.
+        """
+        from learner.engine.lora_slots import Group
         from learner.training.reward import features
 
         self._running()
         assert self._model is not None
-        model, speaking = self._model.model, self._model.speaking
+        model, speaking, anchor = self._model.model, self._model.speaking, self._model.anchor
         row = (tuple(prompt_ids)[-READ_TOKENS:], tuple(map(tuple, replies)))
 
         def read(_: Scheduler) -> list[list[float]]:
-            speaking.groups = ()
+            speaking.groups = (Group(anchor),) if anchor is not None else ()
             [states] = features(model, [row])
             found: list[list[float]] = states.tolist()
             return found

@@ -10,7 +10,8 @@ from typing import Literal
 class LocalSettings:
     """What to run and how much of the machine to take.
 
-    `model` is a folder, a Hugging Face id or `modelscope:ID`. `max_batch` candidates are decoded at once,
+    `model` is a folder, a Hugging Face id or `modelscope:ID`; `anchor` the folder of a LoRA that stands where the
+    base alone would. `max_batch` candidates are decoded at once,
     `max_queue` requests may wait. `threads` None: one for tiny models, else torch's default.
     `weight_copy`: on CPU in fp32, decode from 16-bit copies of weights that are 16-bit numbers anyway
     (half the memory to read per token; half as much memory again, taken only where a quarter of it is free).
@@ -28,3 +29,4 @@ class LocalSettings:
     prefill_chunk: int = 512
     weight_copy: Literal["auto", "off"] = "auto"
     forward: Literal["auto", "general"] = "auto"
+    anchor: str = ""

@@ -19,6 +19,7 @@ from torch import Tensor
 from learner.engine.base import LoraMismatch
 from learner.engine.lora_slots import LoraSlot
 from learner.engine.weight_files import TensorEntry, safetensors_header
+from learner.loras import ANOTHER_ANCHOR
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -33,12 +34,16 @@ _serial = itertools.count(1)
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What a LoRA must fit: the base's fingerprint, and (out, in) of each linear layer, in order."""
+    """What a LoRA must fit: the base's fingerprint, (out, in) of each linear layer, in order, and the anchor.
+
+    `anchor` is the `loras.anchor_id` of the LoRA that others must have begun at, "" for none, None for any.
+    """
 
     fingerprint: str
     linears: Mapping[str, tuple[int, int]]
     dtype: torch.dtype
     device: torch.device
+    anchor: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,12 @@ def _check_card(folder: Path, card: dict[str, Any], config: dict[str, Any], base
             folder,
             f"it was trained on the base {str(card.get('base'))[:12]}, the running one is {base.fingerprint[:12]};"
             " set model.name to the model it was trained on, or train a new one",
+        )
+    began = card.get("anchor") or ""
+    if base.anchor is not None and began != base.anchor:
+        own, wanted = (one[:12] or "the base model itself" for one in (began, base.anchor))
+        raise _mismatch(
+            folder, f"it was trained from the anchor {own}, and the anchor is now {wanted}; {ANOTHER_ANCHOR}"
         )
     for name, theirs in (("rank", config.get("r")), ("alpha", config.get("lora_alpha"))):
         if card.get(name) != theirs:

@@ -24,6 +24,11 @@ class LoraSlot:
     key: str
     pairs: tuple[tuple[Tensor, Tensor] | None, ...]
 
+    @property
+    def name(self) -> str | None:
+        """How a reply of it is marked: as the base's, None, when it is the anchor."""
+        return None if self.version == BASE_KEY else self.version
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -53,17 +58,18 @@ def group_rows(slots: Sequence[LoraSlot | None], device: torch.device) -> tuple[
 
 @dataclass
 class Loras:
-    """The loaded versions: the one that speaks, and others held ready."""
+    """The loaded versions: the one that speaks, and others held ready. The `anchor` stands where the base would."""
 
+    anchor: LoraSlot | None = None
     active: LoraSlot | None = None
     held: dict[str, LoraSlot] = field(default_factory=dict)
 
     def resolve(self, name: str) -> LoraSlot | None:
         """The slot that a candidate's `lora` names. Raises LoraMismatch."""
         if name == "active":
-            return self.active
+            return self.active or self.anchor
         if name == "base":
-            return None
+            return self.anchor
         if self.active is not None and self.active.version == name:
             return self.active
         if name not in self.held:
@@ -74,7 +80,7 @@ class Loras:
     @property
     def keys(self) -> set[str]:
         """Keys of all that may speak in a later request."""
-        return {slot_key(slot) for slot in (None, self.active, *self.held.values())}
+        return {slot_key(slot) for slot in (self.anchor, self.active or self.anchor, *self.held.values())}
 
 
 def slot_key(slot: LoraSlot | None) -> str:

@@ -112,5 +112,9 @@ def write_card(folder: Path, base: Path, rank: int, alpha: int, targets: Sequenc
         "alpha": alpha,
         "target_modules": sorted(targets),
         "parent": None,
+        "mind": "default",
+        "records": {},
+        "recipe": {},
+        "run": 0,
     }
     (folder / "nightschool.json").write_text(json.dumps(card, indent=2), encoding="utf-8")

@@ -69,7 +69,7 @@ class Scheduler:
         self._trunks: dict[Branch, Trunk] = {}
         self._kept = KeptChats(settings.kv_cache_bytes)
         self._last_step = 0.0
-        self.loras = Loras()
+        self.loras = Loras(model.anchor)
         self.tokens_per_second = 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""Preference records in the formats of TRL and LLaMA-Factory.
+"""Preference records in the formats of TRL and LLaMA-Factory, and dialogues in that of LLaMA-Factory.
 
 Knows nothing of the store. TRL files are JSONL of message lists; LLaMA-Factory files are JSON arrays
 in ShareGPT form, with their entry in the `dataset_info.json` beside them.
@@ -7,10 +7,11 @@ in ShareGPT form, with their entry in the `dataset_info.json` beside them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from learner.corpus.dialogues import Dialogue
 from learner.engine.base import ChatMessage
 from learner.formats.files import write_json, write_jsonl
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
@@ -39,6 +40,38 @@ def export(records: PreferenceRecords, kind: Kind, format: Format, path: Path) -
     else:
         _write_llamafactory(rows, kind, path)
     return len(rows)
+
+
+def export_dialogues(dialogues: Iterable[Dialogue], path: Path) -> tuple[int, int]:
+    """Write dialogues for LLaMA-Factory's SFT, with their entry in dataset_info.json: how many, and of how many a part.
+
+    LLaMA-Factory learns every reply of a dialogue: one that is not to be learned makes the dialogue end before it,
+    and one without any is left out. Raises FormatError for a broken dataset_info.json.
+    """
+    registry = path.parent / "dataset_info.json"
+    known = _read_registry(registry)
+    rows: list[Row] = []
+    parts = 0
+    for dialogue in dialogues:
+        messages = _learned_throughout(dialogue)
+        parts += messages != dialogue.messages
+        if messages:
+            system, turns = _alternating(messages)
+            rows.append({"conversations": [_line(turn) for turn in turns], "system": system})
+    write_json(path, rows)
+    entry = {"file_name": path.name, "formatting": "sharegpt"}
+    write_json(registry, {**known, path.stem: {**entry, "columns": {"messages": "conversations", "system": "system"}}})
+    return len(rows), parts
+
+
+def _learned_throughout(dialogue: Dialogue) -> tuple[ChatMessage, ...]:
+    """The beginning of a dialogue whose replies are all to be learned, up to the last of them."""
+    replies = [place for place, one in enumerate(dialogue.messages) if one.role == "assistant"]
+    wanted = replies if dialogue.learned is None else [place for place in replies if place in dialogue.learned]
+    shared = 0
+    while shared < len(wanted) and wanted[shared] == replies[shared]:
+        shared += 1
+    return dialogue.messages[: wanted[shared - 1] + 1] if shared else ()
 
 
 def trl_row(record: PreferencePair | RatedReply) -> Row:

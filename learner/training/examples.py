@@ -17,6 +17,12 @@ Kind = Literal["pair", "good", "bad", "drawn", "tie"]
 DAY = 86400.0
 
 
+class PromptRenderer(Protocol):
+    """What turns messages into tokens."""
+
+    def prompt(self, messages: Sequence[ChatMessage]) -> Tokens: ...
+
+
 class Renderer(Protocol):
     """What turns messages and texts into tokens: the model's tokenizer and chat template."""
 
@@ -121,11 +127,14 @@ def _fitted(
     if len(example.prompt) <= room:
         return replace(example, replies=replies)
     cut["prompts"] += 1
-    return replace(example, prompt=_shorter(record.prompt, renderer, room), replies=replies)
+    return replace(example, prompt=shorter(record.prompt, renderer, room), replies=replies)
 
 
-def _shorter(prompt: Sequence[ChatMessage], renderer: Renderer, room: int) -> Tokens:
-    """Drop whole turns from the oldest on (never the system's or the last), then tokens."""
+def shorter(prompt: Sequence[ChatMessage], renderer: PromptRenderer, room: int) -> Tokens:
+    """The newest of `prompt` in at most `room` tokens.
+
+    Whole turns are dropped from the oldest on (never the system's or the last), then tokens.
+    """
     system = [message for message in prompt if message.role == "system"]
     turns = [message for message in prompt if message.role != "system"]
     tokens = renderer.prompt([*system, *turns])

@@ -6,6 +6,7 @@ The one place that calls PEFT. Knows nothing of records, losses or the gate.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from learner.engine.base import ChatMessage, ModelUnusable
 from learner.engine.chat_text import ChatText
@@ -24,6 +25,7 @@ from learner.training.examples import Tokens
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+CANARIES = "canaries.jsonl"
 Weights = dict[str, Tensor]
 
 
@@ -53,53 +55,91 @@ class ModelSource:
 class ChatRenderer:
     """Messages and replies as the model's tokens, just as the engine makes them. See `examples.Renderer`."""
 
-    def __init__(self, tokenizer: Any, ends: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, ends: Iterable[int] = (), template: str = "") -> None:
+        """`template` names the one to take where the model has none: see `chat_text.FALLBACKS`."""
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self.tokenizer, self._text = tokenizer, ChatText(tokenizer)
+        self.tokenizer, self._text = tokenizer, ChatText(tokenizer, template)
+        self.fallback = self._text.fallback
         self.end = _end_token(tokenizer)
         self.ends = frozenset({self.end, *ends})
 
     @classmethod
-    def load(cls, source: ModelSource, base: PreTrainedModel) -> ChatRenderer:
+    def load(cls, source: ModelSource, base: PreTrainedModel, template: str = "") -> ChatRenderer:
         """The tokenizer in the model's folder, with every token that ends a reply of `base`."""
         ends = base.generation_config.eos_token_id if base.generation_config else None
         known = ends if isinstance(ends, list) else [ends] if ends is not None else []
-        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known)
+        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known, template)
+
+    @classmethod
+    def of_folder(cls, folder: Path, template: str = "") -> ChatRenderer:
+        """The tokenizer in a model's folder alone."""
+        return cls(AutoTokenizer.from_pretrained(folder), (), template)
+
+    @property
+    def padding(self) -> int:
+        """The token that fills what a row lacks."""
+        return int(self.tokenizer.pad_token_id)
 
     def prompt(self, messages: Sequence[ChatMessage]) -> Tokens:
         return self._text.render(messages)
 
     def reply(self, text: str) -> Tokens:
-        return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end)
+        return (*self._tokens(text), self.end)
+
+    def plain(self, text: str) -> Tokens:
+        """Tokens of a text of no chat, begun and ended as the model's own training did."""
+        begin = self.tokenizer.bos_token_id
+        return (*([] if begin is None else [begin]), *self._tokens(text), int(self.tokenizer.eos_token_id))
+
+    def _tokens(self, text: str) -> list[int]:
+        """No token that steers the model can be forged by what somebody wrote."""
+        found: list[int] = self.tokenizer(self._text.harmless(text), add_special_tokens=False)["input_ids"]
+        return found
 
     def text(self, tokens: Sequence[int]) -> str:
         """The words of `tokens`, without special tokens."""
         return self._text.decode(tokens)
 
 
-def load_base(source: ModelSource) -> PreTrainedModel:
-    """Load the frozen base model, in 4 bits when `quantisation` is "nf4". Raises ModelUnusable."""
+def load_base(source: ModelSource, layers: int = 0) -> PreTrainedModel:
+    """Load the frozen base model, in 4 or 8 bits when `quantisation` is "nf4" or "int8". Raises ModelUnusable.
+
+    Only its first `layers` layers, where that is not 0: to see what one more of them takes.
+    """
     folder = resolve(source.model)
     check(folder)
     device = source.resolved_device()
     options: dict[str, Any] = {"dtype": source.resolved_dtype()}
-    if source.quantisation == "nf4":
-        options |= {"quantization_config": _nf4(source), "device_map": {"": device}}
+    if layers:
+        options |= {"config": _cut(folder, layers)}
+    if source.quantisation != "none":
+        options |= {"quantization_config": _quantised(source), "device_map": {"": device}}
     model = AutoModelForCausalLM.from_pretrained(folder, **options)
     model.requires_grad_(False)
-    return model if source.quantisation == "nf4" else model.to(device)
+    return model if source.quantisation != "none" else model.to(device)
 
 
-def lora_config(base: nn.Module, rank: int, alpha: int) -> LoraConfig:
-    """LoRA on all linear layers but the head, dropout 0, the same every night."""
+def _cut(folder: Path, layers: int) -> Any:
+    """The model's config with so many layers only."""
+    config = AutoConfig.from_pretrained(folder)
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    text.num_hidden_layers = layers
+    if kinds:
+        text.layer_types = list(kinds[:layers])
+    return config
+
+
+def lora_config(base: nn.Module, rank: int, alpha: int, targets: Sequence[str] = ()) -> LoraConfig:
+    """LoRA on all linear layers but the head, or on `targets`; dropout 0, the same every night."""
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
-        target_modules=linear_names(base),
+        target_modules=sorted(targets) or linear_names(base),
     )
 
 
@@ -143,15 +183,28 @@ def write(folder: Path, weights: Weights, config: LoraConfig, base: str) -> None
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE, {"format": "pt"})
 
 
+def write_model(folder: Path, network: PreTrainedModel, renderer: ChatRenderer, base: Path) -> None:
+    """Write a whole model as plain transformers loads it, in the base's number type, with its tokenizer."""
+    kept = json.loads((base / "config.json").read_text("utf-8")).get("dtype") or "float32"
+    network = network.to(getattr(torch, kept))
+    network.save_pretrained(folder)
+    renderer.tokenizer.save_pretrained(folder)
+    if (base / CANARIES).is_file():
+        shutil.copyfile(base / CANARIES, folder / CANARIES)
+
+
 def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else str(value)
 
 
-def _nf4(source: ModelSource) -> BitsAndBytesConfig:
+def _quantised(source: ModelSource) -> BitsAndBytesConfig:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as exc:
-        raise ModelUnusable('quantisation = "nf4" needs bitsandbytes: pip install bitsandbytes') from exc
+        needs = f'quantisation = "{source.quantisation}" needs bitsandbytes: pip install "nightschool[qlora]"'
+        raise ModelUnusable(needs) from exc
+    if source.quantisation == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -122,22 +122,29 @@ class Night:
         )  # fmt: skip
 
     def _load(self) -> None:
-        request, recipe = self.request, self.request.recipe
+        request = self.request
         source = ModelSource(request.model, request.device, request.dtype, request.quantisation)
         self.progress("load", 0.5, "loading the model")
         base = model.load_base(source)
-        self.renderer = ChatRenderer.load(source, base)
+        began = loras.read(Path(request.anchor)) if request.anchor else None
+        self.renderer = ChatRenderer.load(source, base, began.template if began else "")
         self.parameters = sum(parameter.numel() for parameter in base.parameters())
-        self.config = model.lora_config(base, recipe.rank, recipe.alpha)
+        self.shape = self._shape(base)
+        self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)
         set_seed(request.seed)
         self.model = get_peft_model(base, self.config)
         self.model.eval()
-        self.shape = loras.Shape(
-            fingerprint(request.model), recipe.rank, recipe.alpha, tuple(sorted(self.config.target_modules))
-        )
-        self.anchor = self._folder(request.anchor) or model.snapshot(self.model)
+        self.anchor = model.read_weights(Path(request.anchor)) if request.anchor else model.snapshot(self.model)
         self.champion = self._folder(request.champion)
         self.progress("load", 1.0, "model loaded")
+
+    def _shape(self, base: Any) -> loras.Shape:
+        """What this night's LoRA is like: as the anchor, where there is one, else as the recipe says."""
+        request, recipe, named = self.request, self.request.recipe, fingerprint(self.request.model)
+        if request.anchor is None:
+            return loras.Shape(named, recipe.rank, recipe.alpha, tuple(model.linear_names(base)))
+        shape = loras.check_anchor(Path(request.anchor), named)
+        return dataclasses.replace(shape, anchor=loras.anchor_id(Path(request.anchor)))
 
     def _folder(self, folder: str | None) -> Weights | None:
         """The weights of a LoRA that must fit as if it were to be published."""

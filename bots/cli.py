@@ -20,7 +20,7 @@ from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
 from bots import cli_learning as learning
-from bots import cli_report
+from bots import cli_records, cli_report
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
 from bots.parts import AlreadyRunning, lock
@@ -114,13 +114,14 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--kind", choices=("dpo", "kto"), required=True)
     export.add_argument("--format", choices=("trl", "llamafactory"), required=True)
     export.add_argument("--output", required=True, type=Path)
+    import_ = cli_records.add_commands(records, add)
     stats = add(records, "stats", learning.records_stats, "count what there is to learn from")
     stats.add_argument("--json", action="store_true", help="one line of JSON")
     teachers_ = add(commands, "teachers", people.teachers, "who teaches, and how much their word counts")
     teachers_.add_argument("--json", action="store_true", help="one line of JSON")
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
-    for command in (report, export, stats, teachers_, *(child for child in lora.choices.values())):
+    for command in (report, export, import_, stats, teachers_, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
     return top
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bots.control import Call, ControlError
 from bots.database import Database
+from bots.imports import Imports
 from bots.nights import Nights, drop_runs_of
 from bots.settings import Settings
 from learner import loras
@@ -34,6 +35,7 @@ class Versions:
             "promote": self.promote,
             "rollback": self.rollback,
             "forget": self.forget,
+            **Imports(self._settings, self._store, self._database).calls(),
         }
 
     async def learn(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -245,6 +245,7 @@ class RecordStats(TypedDict):
     retracted: int
     untrusted: int
     by_teacher: dict[str, int]
+    imported: dict[str, int]  # records by the source that they were imported from
     pairs: int
     ratings: int
     left_out: dict[str, int]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.duels import Offer
+from learner.imported import ImportCount, ImportedRecord
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
 from learner.store import amend, chatlog, chats, duels, exchanges, feedback, history, lessons, mail, people, runs, said
 from learner.store import forget as forgetting
+from learner.store import imports as importing
 from learner.store.database import Database
 from learner.store.rows import (
     Amended,
@@ -343,6 +345,13 @@ class Store:
         """All feedback that a mind got, oldest first."""
         with self._database.read() as c:
             return feedback.of_mind(c, mind)
+
+    def add_imported(
+        self, mind: str, bot: str, source: str, teacher: str, records: Sequence[ImportedRecord], at: float
+    ) -> ImportCount:
+        """Store what is new of records that were made elsewhere; `teacher` "" is the source itself, as an owner."""
+        with self._database.write() as c:
+            return importing.add(c, mind, bot, source, teacher, records, at)
 
     def records(self, mind: str) -> PreferenceRecords:
         """The mind's preference records, derived in one state of the database."""

@@ -172,6 +172,32 @@ class Store:
                 chats.change(c, place, **changes)
                 mail.answer(c, inbox_id, replies)
 
+    def open_chat(self, mind: str, place: Place, turn: Turn, replies: Sequence[OutboxDraft]) -> bool:
+        """Let the bot speak first in a chat where nothing was ever said; whether it was such a chat."""
+        with self._database.write() as c:
+            untouched = history.is_untouched(c, place)
+            if untouched:
+                history.add(c, mind, place, turn)
+                mail.add_replies(c, mind, None, replies, turn.at)
+            return untouched
+
+    def choose_persona(
+        self,
+        inbox_id: int,
+        mind: str,
+        place: Place,
+        persona: str,
+        first: Sequence[Turn],
+        replies: Sequence[OutboxDraft],
+        at: float,
+    ) -> None:
+        """Let `persona` speak in the chat: history starts anew, with `first`; the arrival is answered. Once."""
+        with self._database.write() as c:
+            if not mail.is_done(c, inbox_id):
+                chats.change(c, place, persona=persona)
+                history.restart(c, mind, place, first, at)
+                mail.answer(c, inbox_id, replies)
+
     def move_chat(self, place: Place, to: str) -> None:
         """The chat goes on under the id `to`."""
         with self._database.write() as c:

@@ -20,6 +20,7 @@ from bots.cli_learning import reach
 from bots.control import ControlError
 from bots.imports import as_json
 from bots.settings import Settings
+from learner.formats.dataset_info import layout_of
 from learner.formats.imports import FORMATS, REASONS, BadRow, From, record_of
 from learner.formats.rows import FileUnreadable, rows_of
 from learner.imported import ImportedRecord, teacher_of
@@ -115,12 +116,13 @@ def _import(path: Path, source: str, arguments: Arguments, report: Report, call:
 def _records(path: Path, arguments: Arguments, report: Report) -> Iterator[tuple[int, ImportedRecord]]:
     """The records of a file with where they stand; what gives none is told of and counted."""
     source: From = arguments.format
+    layout = layout_of(path) if source in ("auto", "llamafactory") else None
     for row in rows_of(path):
         report.read += 1
         try:
             if row.fault:
                 raise BadRow(row.fault)
-            yield row.number, record_of(row.value, source)
+            yield row.number, record_of(layout.common(row.value) if layout else row.value, source)
         except BadRow as bad:
             _drop(report, path, row.number, bad.reason, arguments)
 

@@ -121,8 +121,9 @@ class Commands:
 
     async def _start(self, call: Call, argument: str) -> Reply | None:
         """What platforms say for somebody who opens the chat: the bot greets, or tells what it can do."""
-        first = self._greeting(call, call.chat.persona, "0")
-        if call.group or first is None or await self._database(self._store.history, call.place, 1):
+        history = await self._database(self._store.history, call.place, 1)
+        first = None if call.group or history else self._greeting(call, call.chat.persona, "0")
+        if first is None:
             return await self._help(call, argument)
         drafts = [draft_of(first.reply, call.place)]
         await self._database(self._store.add_turn, call.row.id, self._mind, call.place, first.turn, drafts)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from learner.engine.base import ChatMessage
 from learner.engine.random_model import byte_tokenizer
 from learner.formats import export
+from learner.formats.dataset_info import layout_of
 from learner.formats.export import llamafactory_row, trl_row
 from learner.formats.imports import FORMATS, REASONS, BadRow, From, record_of
 from learner.formats.rows import FileUnreadable, rows_of
@@ -210,6 +211,29 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         list(rows_of(tmp_path / "gbk.json"))
 
 
+def test_names_of_ones_own_are_found_in_dataset_info(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    tags = {"role_tag": "who", "content_tag": "what", "user_tag": "A", "assistant_tag": "B", "system_tag": "S"}
+    columns = {"messages": "talk", "chosen": "better", "rejected": "worse"}
+    info = {"x": {"file_name": "other.json"}, "y": {"file_name": "mine.json", "columns": columns, "tags": tags}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info), "utf-8")
+    turns = [("S", "Be kind."), ("A", USER.content)]
+    said = [{"who": who, "what": what} for who, what in [*turns, ("B", GOOD), ("B", BAD)]]
+    layout = layout_of(path)
+    assert layout is not None
+    row = layout.common({"talk": said[:2], "better": said[2], "worse": said[3]})
+    assert record_of(row, "llamafactory") == ImportedRecord((SYSTEM, USER), (GOOD, BAD))
+    info["y"]["columns"] = {"prompt": "q", "response": "a", "kto_tag": "ok"}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info), "utf-8")
+    layout = layout_of(path)
+    assert layout is not None
+    assert record_of(layout.common({"q": USER.content, "a": BAD, "ok": False})) == RATED
+    assert layout_of(tmp_path / "third.json") is None
+    (tmp_path / "dataset_info.json").write_text("{", "utf-8")
+    with pytest.raises(FileUnreadable, match="dataset_info"):
+        layout_of(path)
+
+
 # The store and the night --------------------------------------------------------------------
 
 MORE = ImportedRecord((USER, BOT, ChatMessage("user", "然后呢")), ("a, b", "c"))
@@ -278,7 +302,9 @@ def test_a_file_that_was_exported_is_imported_whole(store: Store, tmp_path: Path
     add(store, PAIR, RATED, MORE, opened, ImportedRecord(opened.prompt, ("fine",), True))
     path, again = tmp_path / "out.json", tmp_path / "again.json"
     count = export(store.records("default"), kind, format, path)
-    records = [record_of(row.value, format) for row in rows_of(path)]
+    layout = layout_of(path)
+    assert (layout is not None) == (format == "llamafactory")
+    records = [record_of(layout.common(row.value) if layout else row.value, format) for row in rows_of(path)]
     assert len(records) == count > 0
     with_others = Store(f"sqlite:///{tmp_path / 'other.db'}")
     add(with_others, *records)

@@ -26,7 +26,8 @@ from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, 
 from bots import control, schedule
 from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
-from bots.commands import PROFILE_NOTE, Commands
+from bots.choosing import PROFILE_NOTE, Choosing
+from bots.commands import Commands
 from bots.curiosity import Curiosity
 from bots.database import Database
 from bots.greeting import Greeter
@@ -170,9 +171,10 @@ class App:
         profile = self._profile(bot)
         self._personas[bot.name] = profile.persona
         profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
+        choosing = Choosing(bot.name, bot.mind, profile.persona, self._rng.choice, self.store, self.database)
         commands = Commands(
             bot.name, bot.mind, access, self.summaries, self.platforms, self.versions.calls(),
-            self.outbox.say_unstored, profile.persona, self._rng.choice, self.store, self.database,
+            self.outbox.say_unstored, choosing, self.store, self.database,
         )  # fmt: skip
         talk = Talk(
             profile,

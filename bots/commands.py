@@ -8,17 +8,15 @@ from typing import Any, Protocol
 from adapters.base import Reply
 from bots.access import Access
 from bots.call import Call
+from bots.choosing import Choosing
 from bots.control import ControlError
 from bots.database import Database
-from bots.greeting import Greeting, greeting
 from bots.intent import Command
 from bots.payloads import draft_of
-from bots.persona import DEFAULT, CurrentPersona, Draw
 from bots.phrases import LANGUAGES, phrases
 from learner.store.rows import Known, NewFeedback, Place
 from learner.store.store import Store
 
-PROFILE_NOTE = "persona.profile"
 ME = ("me", "我")
 YES = ("yes", "确认", "是")
 
@@ -66,8 +64,7 @@ class Commands:
         logins: Logins,
         control: Control,
         farewell: Callable[[Place, str], Awaitable[None]],
-        persona: CurrentPersona,
-        draw: Draw,
+        choosing: Choosing,
         store: Store,
         database: Database,
     ) -> None:
@@ -78,8 +75,7 @@ class Commands:
         self._logins = logins
         self._control = control
         self._farewell = farewell
-        self._persona = persona
-        self._draw = draw
+        self._choosing = choosing
         self._store = store
         self._database = database
         self._runs: dict[str, Callable[[Call, str], Awaitable[Reply | None]]] = {
@@ -89,7 +85,7 @@ class Commands:
             "reset": self._reset,
             "status": self._status,
             "forget": self._forget,
-            "persona": self._on_persona,
+            "persona": self._choosing.persona,
             "pause": self._pause,
             "lang": self._lang,
             "claim": self._claim,
@@ -122,17 +118,12 @@ class Commands:
     async def _start(self, call: Call, argument: str) -> Reply | None:
         """What platforms say for somebody who opens the chat: the bot greets, or tells what it can do."""
         history = await self._database(self._store.history, call.place, 1)
-        first = None if call.group or history else self._greeting(call, call.chat.persona, "0")
+        first = None if call.group or history else self._choosing.greeting(call, call.chat.persona, "0")
         if first is None:
             return await self._help(call, argument)
         drafts = [draft_of(first.reply, call.place)]
         await self._database(self._store.add_turn, call.row.id, self._mind, call.place, first.turn, drafts)
         return None
-
-    def _greeting(self, call: Call, chosen: str, number: str) -> Greeting | None:
-        answers = call.row.inbound.external_id
-        reply_id = f"{call.row.id}-{number}"
-        return greeting(self._persona, chosen, self._draw, call.place, reply_id, call.arrived, answers)
 
     async def _undo(self, call: Call, _argument: str) -> Reply:
         last = await self._database(self._store.latest_feedback, call.place, call.teacher)
@@ -165,65 +156,6 @@ class Commands:
         await self._control["forget"]({"person": call.teacher})
         await self._farewell(call.place, call.phrases.say("forgotten"))
         return None
-
-    async def _on_persona(self, call: Call, argument: str) -> Reply | None:
-        """Tell who speaks here, let another persona speak, or take the owner's words as the bot's own profile.
-
-        "-" is the bot's own persona again; where that speaks already, its profile as configured.
-        """
-        if not argument:
-            return self._who_speaks(call)
-        chosen = self._persona.meant_by(argument) if self._persona.others else None
-        if chosen is not None and not (argument == DEFAULT and not call.chat.persona):
-            return await self._choose(call, chosen)
-        own = argument.removeprefix("=").strip()
-        if self._persona.others and own == argument != DEFAULT:
-            return call.notice("persona_unknown", name=argument, personas=self._listing(call.chat.persona))
-        return await self._set_profile(call, own)
-
-    def _who_speaks(self, call: Call) -> Reply:
-        now = self._persona.of(call.chat.persona)
-        told = call.phrases.say("persona", name=now.name or self._bot, profile=now.profile or "—")
-        if self._persona.others:
-            told += "\n" + call.phrases.say("personas", personas=self._listing(call.chat.persona))
-        return call.words(told)
-
-    def _listing(self, chosen: str) -> str:
-        """All names, the one that speaks in brackets."""
-        speaks = self._persona.of(chosen)
-        everybody = [self._persona.now, *map(self._persona.of, self._persona.others)]
-        names = [(one.name or DEFAULT, one is speaks) for one in everybody]
-        return ", ".join(f"[{name}]" if now else name for name, now in names)
-
-    async def _choose(self, call: Call, chosen: str) -> Reply | None:
-        """Let the persona speak in this chat. History starts anew: another's words are not its own."""
-        if call.group and not call.known.owner:
-            return call.notice("owner_only")
-        name = self._persona.of(chosen).name or self._bot
-        if chosen == call.chat.persona:
-            return call.notice("persona_speaks", name=name)
-        first = self._greeting(call, chosen, "1")
-        notice = call.notice("persona_chosen", name=name)
-        replies = [notice] if first is None else [notice, first.reply]
-        await self._database(
-            self._store.choose_persona,
-            call.row.id,
-            self._mind,
-            call.place,
-            chosen,
-            [] if first is None else [first.turn],
-            [draft_of(reply, call.place) for reply in replies],
-            call.arrived,
-        )
-        return None
-
-    async def _set_profile(self, call: Call, words: str) -> Reply:
-        if not call.known.owner:
-            return call.notice("owner_only")
-        profile = "" if words == DEFAULT else words
-        await self._database(self._store.set_note, self._bot, PROFILE_NOTE, profile, call.teacher)
-        self._persona.set_profile(profile)
-        return self._who_speaks(call)
 
     async def _pause(self, call: Call, _argument: str) -> Reply:
         """Be quiet in this chat, or speak again."""

@@ -42,13 +42,15 @@ def rows_of(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as exc:
         raise FileUnreadable(f"{path} is not UTF-8 (byte {exc.start}); save it as UTF-8 and import it again") from exc
     if text.lstrip().startswith("["):
-        return _values(text, text.index("[") + 1)
+        return _values(text, text.index("[") + 1, closed=True)
     return _lines(text) if _is_lines(text) else _values(text, 0)
 
 
 def _is_lines(text: str) -> bool:
-    """Whether any line is a row as it stands."""
-    return any(not row.fault for row in _lines(text))
+    """Whether the first line is a row as it stands, or no row begins there at all: then that line is broken."""
+    first = next(_lines(text), None)
+    whole = next(_values(text, 0), None)
+    return first is None or not first.fault or whole is None or bool(whole.fault)
 
 
 def _lines(text: str) -> Iterator[Row]:
@@ -61,7 +63,8 @@ def _lines(text: str) -> Iterator[Row]:
             yield Row(number, fault=NOT_JSON)
 
 
-def _values(text: str, at: int) -> Iterator[Row]:
+def _values(text: str, at: int, closed: bool = False) -> Iterator[Row]:
+    """Rows from `at` on; what should be `closed` by a bracket and is not has one more, which is cut off."""
     number = 1
     while (at := _past(text, at)) < len(text) and text[at] != "]":
         try:
@@ -71,6 +74,8 @@ def _values(text: str, at: int) -> Iterator[Row]:
             return
         yield Row(number, value)
         number += 1
+    if closed and at >= len(text):
+        yield Row(number, fault=NOT_JSON)
 
 
 def _past(text: str, at: int) -> int:

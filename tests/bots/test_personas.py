@@ -13,7 +13,7 @@ import pytest
 
 from adapters.base import Joined, Person
 from bots.control import ControlClient
-from bots.settings import SettingsError
+from bots.settings import ROOT, SettingsError, load
 from learner.store.rows import Place
 from tests.bots.test_who_may_talk import Listening, bot, give, own
 from tests.conftest import settings_for
@@ -64,6 +64,7 @@ async def test_the_list_and_names_that_nobody_has(running: Running) -> None:
     async with running(bots=bot(**OPEN, **SEVERAL)) as app:
         (told,) = await give(app, "ann", "/persona")
         assert "[Lamp], 孙悟空, Sheldon" in told
+        assert "Lamp it is" in (await give(app, "ann", "/persona -"))[0]
         await give(app, "ann", "/人设 sheldon")
         assert "Lamp, 孙悟空, [Sheldon]" in (await give(app, "ann", "/persona"))[0]
         await own(app)
@@ -149,6 +150,16 @@ def test_profiles_in_a_file_are_personas(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"Jack Sparrow": "A pirate.", "李云龙": "团长。"}, personas=[WUKONG])
     assert [(one.name, one.profile) for one in settings.bots[0].personas] == [
         ("孙悟空", "You guard a monk."), ("Jack Sparrow", "A pirate."), ("李云龙", "团长。")]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_guide_s_config_can_be_used(tmp_path: Path, language: str) -> None:
+    text = (ROOT / "docs" / f"personas.{language}.md").read_text("utf-8")
+    block = text.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "config.toml").write_text(block, "utf-8")
+    (tmp_path / "roles.json").write_text('{"Jack": "A pirate."}', "utf-8")
+    [made] = load(tmp_path / "config.toml").bots
+    assert (made.persona.greeting != "", len(made.personas), made.personas[-1].name) == (True, 2, "Jack")
 
 
 @pytest.mark.parametrize(

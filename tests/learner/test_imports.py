@@ -124,6 +124,12 @@ def test_a_format_that_is_named_takes_no_other() -> None:
     assert set(FORMATS) == set(get_args(From))
 
 
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_guide_names_every_format(language: str) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / f"import-records.{language}.md").read_text("utf-8")
+    assert [line.split("`")[1] for line in guide.splitlines() if line.startswith("| `")][1:] == list(FORMATS)
+
+
 words = st.text(min_size=1, max_size=8).filter(lambda text: text.strip())
 turns = st.lists(st.tuples(words, words), max_size=3)
 prompts = st.tuples(st.none() | words, st.none() | words, turns, words).map(
@@ -187,6 +193,7 @@ def test_whatever_a_row_holds_it_is_a_record_or_has_a_reason(row: Any) -> None:
         '{"a": 1}\n{"a": 2}\n',
         '{"a": 1}\n\n{"a": 2}',
         '{\n  "a": 1\n},\n{\n  "a": 2\n}\n',
+        '{"a":\n1\n}\n{"a":\n2}',
     ],
 )
 def test_an_array_a_row_a_line_or_rows_after_one_another(tmp_path: Path, text: str) -> None:
@@ -199,8 +206,11 @@ def test_what_is_broken_costs_only_itself(tmp_path: Path) -> None:
     lines, cut = tmp_path / "lines.jsonl", tmp_path / "cut.json"
     lines.write_text('{"a": 1}\n{"a": \n{"a": 3}\n', "utf-8")
     assert [(row.number, row.fault) for row in rows_of(lines)] == [(1, ""), (2, "not_json"), (3, "")]
-    cut.write_text('[{"a": 1}, {"a": 2}, {"a', "utf-8")  # whoever wrote it was killed
-    assert [(row.number, row.fault) for row in rows_of(cut)] == [(1, ""), (2, ""), (3, "not_json")]
+    lines.write_text('{"a": \n{"a": 2}\n', "utf-8")
+    assert [(row.number, row.fault) for row in rows_of(lines)] == [(1, "not_json"), (2, "")]
+    for end in ("", ",", ', {"a'):  # whoever wrote it was killed
+        cut.write_text('[{"a": 1}, {"a": 2}' + end, "utf-8")
+        assert [(row.number, row.fault) for row in rows_of(cut)] == [(1, ""), (2, ""), (3, "not_json")]
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ class Reply:
 
     `exchange` is None for a notice (thanks, help, busy). With `candidates` it is an offer:
     `text` is the question that introduces them. `answers` is the inbound id it answers, `to` the
-    person it is for, in a group.
+    person it is for, in a group. With `greets` it is what the bot says first: part of the conversation, though
+    no exchange made it.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Reply:
     candidates: tuple[str, str] | None = None
     answers: str | None = None
     to: Person | None = None
+    greets: bool = False
 
 
 @dataclass(frozen=True)

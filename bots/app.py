@@ -26,9 +26,11 @@ from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, 
 from bots import control, personal, schedule
 from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
-from bots.commands import PROFILE_NOTE, Commands
+from bots.choosing import PROFILE_NOTE, Choosing
+from bots.commands import Commands
 from bots.curiosity import Curiosity
 from bots.database import Database
+from bots.greeting import Greeter
 from bots.hearing import Hearing
 from bots.inbox import Inbox, Unheard
 from bots.limits import Limits
@@ -42,7 +44,7 @@ from bots.phrases import phrases
 from bots.platforms import Platforms
 from bots.router import Conduct, Router
 from bots.server import Server, dispatch
-from bots.settings import BotSettings, Settings
+from bots.settings import BotSettings, PersonaSettings, Settings
 from bots.settle import Settlements
 from bots.status import Summaries
 from bots.talk import BotProfile, Talk
@@ -77,12 +79,13 @@ class App:
         self.database = Database()
         self.engines = engines or {bot.mind: build_engine(settings) for bot in settings.bots}
         self.nights = Nights(settings, self.store, self.database, self.engines, self.announce, self._tell_of_night)
-        self.versions = Versions(settings, self.store, self.database, self.nights)
+        self.versions = Versions(settings, self.store, self.database, self.nights, self._remember_profiles)
         self.outbox = Outbox(self.store, self.database)
         self.summaries = Summaries(settings, self.nights, self.engines, self.outbox.post, self._are_told)
         self.inbox = Inbox(self.store, self.database, self.outbox.deliver, clock)
         self.claim_code = ClaimCode(new_code())
         self.adapters: dict[tuple[str, str], PlatformAdapter] = {}
+        self._personas: dict[str, CurrentPersona] = {}
         self.settlements = Settlements(self.adapters, self.store, self.database)
         self.platforms = Platforms(
             settings.data_dir / "platforms", phrases(settings.language),
@@ -167,10 +170,12 @@ class App:
             rules, self.store, self.database, self._rng, lambda: probation.ready(bot.mind), self._curiosity(bot.mind)
         )
         profile = self._profile(bot)
+        self._personas[bot.name] = profile.persona
         profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
+        choosing = Choosing(bot.name, bot.mind, profile.persona, self._rng.choice, self.store, self.database)
         commands = Commands(
             bot.name, bot.mind, access, self.summaries, self.platforms, self.versions.calls(),
-            self.outbox.say_unstored, profile.persona, self.store, self.database,
+            self.outbox.say_unstored, choosing, self.store, self.database,
         )  # fmt: skip
         talk = Talk(
             profile,
@@ -188,7 +193,7 @@ class App:
             bot.mind, settings.language, conduct, talk, arena, access,
             Limits(limits.person_per_minute, limits.chat_per_minute), commands,
             Verdicts(arena, self.settlements, self.store, self.database),
-            lambda place, text: self.outbox.post(bot.mind, place, text), self.store, self.database,
+            lambda place, text: self.outbox.post(bot.mind, place, text), self._rng.choice, self.store, self.database,
         )  # fmt: skip
         adapters = [self._adapter(name, bot) for name in bot.adapters]
         waits = {one.name: bot.merge_seconds for one in adapters if not one.capabilities.whole_messages}
@@ -230,17 +235,22 @@ class App:
         await self.outbox.post(self.settings.bot(place.bot).mind, place, text)
 
     def _profile(self, bot: BotSettings) -> BotProfile:
-        sampling, persona = bot.sampling, bot.persona
+        sampling = bot.sampling
         return BotProfile(
             name=bot.name,
             mind=bot.mind,
-            persona=CurrentPersona(Persona(persona.name, persona.profile, persona.greeting)),
+            persona=CurrentPersona(_persona(bot.persona), [_persona(one) for one in bot.personas]),
             sampling=Sampling(sampling.temperature, sampling.top_p, sampling.repetition_penalty, sampling.max_tokens),
             max_message_chars=self.settings.max_message_chars,
             reply_timeout=self.settings.reply_timeout,
             offers_in_groups=bot.groups.offers,
             blocked_words=bot.blocked_words,
         )
+
+    async def _remember_profiles(self) -> None:
+        """Read anew what owners made of their bots: one of them may be forgotten."""
+        for bot, persona in self._personas.items():
+            persona.set_profile(await self.database(self.store.note, bot, PROFILE_NOTE))
 
     def _adapter(self, name: str, bot: BotSettings) -> PlatformAdapter:
         adapter_class = registry.load(name)
@@ -257,8 +267,10 @@ class App:
 
     def _web(self, adapter_class: type, bot: BotSettings) -> PlatformAdapter:
         web = self.settings.adapters.web
+        persona, draw = self._personas[bot.name], self._rng.choice
+        greeter = Greeter(bot.mind, persona, draw, self.store, self.database, self.outbox, self._clock)
         backend = PageBackend(
-            bot, self.settings, self.store, self.database, self.nights, self.summaries, self.platforms
+            bot, self.settings, self.store, self.database, self.nights, self.summaries, self.platforms, greeter
         )
         adapter: PlatformAdapter = adapter_class(
             backend,
@@ -272,7 +284,8 @@ class App:
 
     def _receive(self, bot: BotSettings, adapter: PlatformAdapter) -> Receive:
         """What the adapter calls: what is not for the bot is not stored, everything else is."""
-        called = (bot.persona.name, bot.name) if bot.groups.called_by_name else ()
+        names = (bot.persona.name, bot.name, *(persona.name for persona in bot.personas))
+        called = names if bot.groups.called_by_name else ()
         hearing = Hearing(called)
 
         async def receive(inbound: Inbound) -> Receipt:
@@ -375,6 +388,10 @@ class App:
     def _scopes(self) -> list[str]:
         """Whose nights there are, in their order: of each mind the common one, then those of chats of their own."""
         return [scope for mind in self.engines for scope in personal.scopes_of(self.settings, mind)]
+
+
+def _persona(told: PersonaSettings) -> Persona:
+    return Persona(told.name, told.profile, told.greeting, told.first_words)
 
 
 def show_claim(app: App) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from adapters.base import AdapterError
 from bots import app as application
 from bots import cli_canary as canaries
-from bots import cli_corpus, cli_create, cli_report, cli_synthesis, cli_train
+from bots import cli_corpus, cli_create, cli_records, cli_report, cli_synthesis, cli_train
 from bots import cli_learning as learning
 from bots import cli_teachers as people
 from bots.control import ControlClient, ControlError
@@ -118,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--kind", choices=("dpo", "kto"), required=True)
     export.add_argument("--format", choices=("trl", "llamafactory"), required=True)
     export.add_argument("--output", required=True, type=Path)
+    import_ = cli_records.add_commands(records, add)
     stats = add(records, "stats", learning.records_stats, "count what there is to learn from")
     stats.add_argument("--json", action="store_true", help="one line of JSON")
     cli_create.add_commands(commands, add)
@@ -126,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     forget_ = add(commands, "forget", learning.forget, "delete a person, and retire what was learned from them")
     forget_.add_argument("person", help="PLATFORM:ID, as in web:local")
     cli_train.add_commands(commands, add)
-    for command in (report, export, stats, teachers_, *(child for child in lora.choices.values())):
+    for command in (report, export, import_, stats, teachers_, *(child for child in lora.choices.values())):
         command.add_argument("--mind", default="", help="which mind (default: the first bot's)")
     for command in (learn_, report, lora.choices["promote"], lora.choices["rollback"]):
         command.add_argument("--chat", default="", help="the LoRA of this chat's own (PLATFORM:CHAT, or its name)")

@@ -8,17 +8,16 @@ from typing import Any, Protocol
 from adapters.base import Reply
 from bots.access import Access
 from bots.call import Call
+from bots.choosing import Choosing
 from bots.control import ControlError
 from bots.database import Database
 from bots.intent import Command
 from bots.payloads import draft_of
-from bots.persona import CurrentPersona
 from bots.phrases import LANGUAGES, phrases
 from learner.scopes import COMMON
 from learner.store.rows import Known, NewFeedback, Place
 from learner.store.store import Store
 
-PROFILE_NOTE = "persona.profile"
 ME = ("me", "我")
 YES = ("yes", "确认", "是")
 
@@ -70,7 +69,7 @@ class Commands:
         logins: Logins,
         control: Control,
         farewell: Callable[[Place, str], Awaitable[None]],
-        persona: CurrentPersona,
+        choosing: Choosing,
         store: Store,
         database: Database,
     ) -> None:
@@ -81,16 +80,17 @@ class Commands:
         self._logins = logins
         self._control = control
         self._farewell = farewell
-        self._persona = persona
+        self._choosing = choosing
         self._store = store
         self._database = database
         self._runs: dict[str, Callable[[Call, str], Awaitable[Reply | None]]] = {
             "help": self._help,
+            "start": self._start,
             "undo": self._undo,
             "reset": self._reset,
             "status": self._status,
             "forget": self._forget,
-            "persona": self._show_persona,
+            "persona": self._choosing.persona,
             "pause": self._pause,
             "lang": self._lang,
             "claim": self._claim,
@@ -119,6 +119,16 @@ class Commands:
         return call.words(
             call.phrases.say("help") + ("\n" + call.phrases.say("help_owner") if call.known.owner else "")
         )
+
+    async def _start(self, call: Call, argument: str) -> Reply | None:
+        """What platforms say for somebody who opens the chat: the bot greets, or tells what it can do."""
+        history = await self._database(self._store.history, call.place, 1)
+        first = None if call.group or history else self._choosing.greeting(call, call.chat.persona, "0")
+        if first is None:
+            return await self._help(call, argument)
+        drafts = [draft_of(first.reply, call.place)]
+        await self._database(self._store.add_turn, call.row.id, self._mind, call.place, first.turn, drafts)
+        return None
 
     async def _undo(self, call: Call, _argument: str) -> Reply:
         last = await self._database(self._store.latest_feedback, call.place, call.teacher)
@@ -152,20 +162,8 @@ class Commands:
         if who not in ME or sure.strip() not in YES:
             return call.notice("forget_sure")
         await self._control["forget"]({"person": call.teacher})
-        self._persona.set_profile(await self._database(self._store.note, self._bot, PROFILE_NOTE))
         await self._farewell(call.place, call.phrases.say("forgotten"))
         return None
-
-    async def _show_persona(self, call: Call, argument: str) -> Reply:
-        """Tell who the bot is; the owner's words become its profile, "-" the configured one again."""
-        if argument and not call.known.owner:
-            return call.notice("owner_only")
-        if argument:
-            profile = "" if argument == "-" else argument
-            await self._database(self._store.set_note, self._bot, PROFILE_NOTE, profile, call.teacher)
-            self._persona.set_profile(profile)
-        now = self._persona.now
-        return call.notice("persona", name=now.name or self._bot, profile=now.profile or "—")
 
     async def _pause(self, call: Call, _argument: str) -> Reply:
         """Be quiet in this chat, or speak again."""

@@ -44,10 +44,9 @@ def build(
     prefix serves several turns. Raises MessageTooLong.
     """
     head = (ChatMessage("system", system),) if system else ()
-    turns = tuple(_message(turn, names or {}) for turn in history)
     question = ChatMessage("user", text)
-    for start in [*range(0, len(turns), BLOCK), len(turns)]:
-        messages = (*head, *_from_user(turns[start:]), question)
+    for start in [*range(0, len(history), BLOCK), len(history)]:
+        messages = (*head, *(_message(turn, names or {}) for turn in _opened(history[start:])), question)
         token_ids = render(messages)
         if len(token_ids) <= budget:
             return Prompt(messages, token_ids)
@@ -67,9 +66,9 @@ def _message(turn: Turn, names: Mapping[str, str]) -> ChatMessage:
     return ChatMessage("assistant", turn.text)
 
 
-def _from_user(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    """Begin with a person's turn: many chat templates refuse anything else."""
-    for index, message in enumerate(messages):
-        if message.role == "user":
-            return messages[index:]
+def _opened(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Begin with a person's turn, or with the bot's greeting: a reply without what it answers only confuses."""
+    for index, turn in enumerate(turns):
+        if turn.role == "user" or (turn.role == "assistant" and turn.exchange is None):
+            return turns[index:]
     return ()

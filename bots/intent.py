@@ -50,6 +50,7 @@ COMMANDS = (
     "status",
     "forget",
     "persona",
+    "start",
     "pause",
     "lang",
     "claim",
@@ -62,7 +63,6 @@ COMMANDS = (
     "code",
 )
 ALIASES = {
-    "start": "help",
     "帮助": "help",
     "撤销": "undo",
     "撤回": "undo",
@@ -74,6 +74,7 @@ ALIASES = {
     "近况": "status",
     "忘记": "forget",
     "人设": "persona",
+    "开始": "start",
     "暂停": "pause",
     "语言": "lang",
     "认领": "claim",

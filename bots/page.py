@@ -13,6 +13,7 @@ from typing import Any, cast
 from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus, PlatformLine
 from bots import personal
 from bots.database import Database
+from bots.greeting import Greeter
 from bots.nights import WAITING, Nights
 from bots.platforms import Platforms
 from bots.qr import as_svg
@@ -36,6 +37,7 @@ class PageBackend:
         nights: Nights,
         summaries: Summaries,
         platforms: Platforms,
+        greeter: Greeter,
     ) -> None:
         self._bot = bot
         self._settings = settings
@@ -44,6 +46,7 @@ class PageBackend:
         self._nights = nights
         self._summaries = summaries
         self._platforms = platforms
+        self._greeter = greeter
 
     async def log(self, chat: str, limit: int) -> list[LogLine]:
         """The last `limit` lines of `chat`, oldest first."""
@@ -51,13 +54,22 @@ class PageBackend:
         entries = await self._database(self._store.chat_log, place, limit, time.time())
         return [_line(entry) for entry in entries]
 
+    async def open(self, chat: str) -> bool:
+        """Greet in a chat where nothing was ever said."""
+        return await self._greeter.open(Place(self._bot.name, "web", chat))
+
+    async def persona(self, chat: str) -> str:
+        """The persona that the chat chose, "" for the bot's own."""
+        chosen = (await self._database(self._store.chat_state, Place(self._bot.name, "web", chat))).persona
+        return chosen if chosen in {one.name for one in self._bot.personas} else ""
+
     async def status(self) -> PageStatus:
         """The header and the panel."""
         mind = self._bot.mind
         summary = await self._summaries.summary(mind)
         return PageStatus(
             name=self._bot.persona.name or self._bot.name,
-            greeting=self._bot.persona.greeting,
+            personas=tuple(one.name for one in self._bot.personas),
             language=self._settings.language,
             model=str(summary["model"]),
             lora=None if self._nights.active(mind) == loras.BASE else self._nights.active(mind),

@@ -26,9 +26,11 @@ from bots.arena import Arena
 from bots.call import Call
 from bots.commands import Commands
 from bots.database import Database
+from bots.greeting import Greeting, greeting
 from bots.intent import Choice, Command, Correction, Rating
 from bots.limits import Limits
 from bots.payloads import draft_of, from_payload
+from bots.persona import Draw
 from bots.phrases import phrases
 from bots.talk import Talk
 from bots.verdicts import Verdicts, may_answer
@@ -62,6 +64,7 @@ class Router:
         commands: Commands,
         verdicts: Verdicts,
         tell: Tell,
+        draw: Draw,
         store: Store,
         database: Database,
     ) -> None:
@@ -75,6 +78,7 @@ class Router:
         self._commands = commands
         self._verdicts = verdicts
         self._tell = tell
+        self._draw = draw
         self._store = store
         self._database = database
 
@@ -140,8 +144,20 @@ class Router:
         await self._database(self._store.add_turn, call.row.id, self._mind, call.place, turn, [])
 
     async def _on_joined(self, call: Call) -> None:
-        greeting = self._talk.persona.now.greeting or call.phrases.say("hello")
-        await self._answer(call, *([call.words(greeting)] if self._conduct.greets else []))
+        """Somebody new; in private what is said first is what the conversation begins with."""
+        first = self._greeting(call)
+        if first is None:
+            return await self._answer(call, *([call.notice("hello")] if self._conduct.greets else []))
+        if call.group:
+            return await self._answer(call, *([call.words(first.reply.text)] if self._conduct.greets else []))
+        if self._conduct.greets or call.known.owner:
+            drafts = [draft_of(first.reply, call.place)]
+            await self._database(self._store.add_turn, call.row.id, self._mind, call.place, first.turn, drafts)
+        await self._answer(call)
+
+    def _greeting(self, call: Call) -> Greeting | None:
+        answers, reply_id = call.row.inbound.external_id, f"{call.row.id}-0"
+        return greeting(self._talk.persona, call.chat.persona, self._draw, call.place, reply_id, call.arrived, answers)
 
     async def _is_silent(self, call: Call) -> bool:
         """Whether the bot keeps out of this chat: it was told to, or its owner is writing here."""

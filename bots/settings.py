@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adapters import registry
+from bots import persona_files
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -135,11 +137,18 @@ class LearnerSettings(Frozen):
 
 
 class PersonaSettings(Frozen):
-    """Who the bot is."""
+    """Who the bot is, and what it says first: its greeting, or one of `first_words`."""
 
     name: str = ""
     profile: str = ""
     greeting: str = ""
+    first_words: tuple[str, ...] = ()
+
+
+class OtherPersonaSettings(PersonaSettings):
+    """A persona that a chat can choose instead, by its name."""
+
+    name: Annotated[str, AfterValidator(persona_files.checked)]
 
 
 class SamplingSettings(Frozen):
@@ -176,6 +185,8 @@ class BotSettings(Frozen):
     blocked_words: tuple[str, ...] = ()  # a reply that holds one is not sent
     ask_rate: Share | None = None
     persona: PersonaSettings = PersonaSettings()
+    personas: tuple[OtherPersonaSettings, ...] = ()  # a chat chooses by /persona NAME
+    personas_file: str = ""  # more of them: a JSON file of {name: profile}, as RoleBench has
     sampling: SamplingSettings = SamplingSettings()
     platforms: dict[Name, dict[str, Any]] = {}  # this bot's own settings of a platform, over [adapters.NAME]
 
@@ -316,12 +327,14 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError(source, [_problem(fault) for fault in error.errors()]) from error
-    problems = _platform_problems(settings)
+    home = source.resolve().parent
+    bots, problems = _with_personas(settings, home)
+    problems += _platform_problems(settings)
     if problems:
         raise SettingsError(source, problems)
-    home = source.resolve().parent
     return settings.model_copy(
         update={
+            "bots": bots,
             "data_dir": (home / settings.data_dir.expanduser()).resolve(),
             "model": settings.model.model_copy(
                 update={"name": resolve_model(settings.model.name, home), "lora": _existing(settings.model.lora, home)}
@@ -342,6 +355,25 @@ def resolve_model(name: str, home: Path) -> str:
 
 def _existing(name: str, home: Path) -> str:
     return str((home / Path(name).expanduser()).resolve()) if name else ""
+
+
+def _with_personas(settings: Settings, home: Path) -> tuple[tuple[BotSettings, ...], list[str]]:
+    """The bots with the personas of their files, and what is wrong with those."""
+    bots, problems = [], []
+    for index, bot in enumerate(settings.bots):
+        read: dict[str, str] = {}
+        if bot.personas_file:
+            try:
+                read = persona_files.profiles(Path(_existing(bot.personas_file, home)))
+            except ValueError as error:
+                problems.append(f"bots.{index}.personas_file: {error}")
+        everybody = (*bot.personas, *(OtherPersonaSettings(name=name, profile=told) for name, told in read.items()))
+        named = Counter(one.name.casefold() for one in everybody)
+        twice = [one.name for one in everybody if named[one.name.casefold()] > 1]
+        if twice:
+            problems.append(f"bots.{index}.personas: two are called {twice[0]!r}; give each a name of its own")
+        bots.append(bot.model_copy(update={"personas": everybody}))
+    return tuple(bots), problems
 
 
 def _platform_problems(settings: Settings) -> list[str]:

@@ -152,7 +152,7 @@ class Talk:
     async def _prompt(self, call: Call, text: str) -> conversations.Prompt:
         place = call.place
         history = await self._database(self._store.history, place, conversations.HISTORY_LIMIT, conversations.BLOCK)
-        system = self._bot.persona.now.system_prompt(call.phrases.language)
+        system = self._bot.persona.of(call.chat.persona).system_prompt(call.phrases.language)
         budget = self._engine.context_length - self._bot.sampling.max_tokens
         names: dict[str, str] = {}
         if call.group:

@@ -5,12 +5,13 @@ The same calls serve a terminal when no bot runs. Knows nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bots import lesson, personal
 from bots.control import Call, ControlError
 from bots.database import Database
+from bots.imports import Imports
 from bots.nights import Nights, drop_runs_of
 from bots.settings import Settings
 from learner import loras
@@ -25,11 +26,20 @@ class Versions:
     `mind` says whose LoRAs are meant, `chat` ("platform:chat id", or a name) which chats', if not all chats'.
     """
 
-    def __init__(self, settings: Settings, store: Store, database: Database, nights: Nights) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        database: Database,
+        nights: Nights,
+        forgotten: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`forgotten` is called once somebody was: what a running bot remembers of them must go too."""
         self._settings = settings
         self._store = store
         self._database = database
         self._nights = nights
+        self._forgotten = forgotten
 
     def calls(self) -> Mapping[str, Call]:
         """The calls by name."""
@@ -39,6 +49,7 @@ class Versions:
             "promote": self.promote,
             "rollback": self.rollback,
             "forget": self.forget,
+            **Imports(self._settings, self._store, self._database).calls(),
         }
 
     async def learn(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +109,8 @@ class Versions:
     async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
         """Delete the person "platform:id" and retire every LoRA that learned from them."""
         forgotten = await self._database(self._store.forget, str(values["person"]))
+        if self._forgotten is not None:
+            await self._forgotten()
         minds = sorted({bot.mind for bot in self._settings.bots})
         retired = [version for mind in minds for version in self._retire(mind, forgotten.exchanges)]
         for mind in minds:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
 from learner.engine.base import ChatMessage
+from learner.imported import PLATFORM as IMPORTED
 
 FeedbackKind = Literal["choice", "rating", "correction", "retry", "retract"]
 # value: choice -> "1" | "2" | "both_bad" | "tie"; rating -> "good" | "bad"; retry -> the exchange that
@@ -68,7 +69,7 @@ class Provenance:
     """Where a record comes from, and when it was said.
 
     `loras` are the versions that made the record's generated texts: (chosen, rejected) of a choice,
-    (rejected,) of a correction, (completion,) of a rating.
+    (rejected,) of a correction, (completion,) of a rating; none of what was imported from the source `imported`.
     """
 
     exchange: str
@@ -77,13 +78,15 @@ class Provenance:
     session: str  # a chat's run of exchanges without a gap of SESSION_GAP seconds
     created_at: float
     loras: tuple[str | None, ...] = field(default=())
+    imported: str = ""
 
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One DPO row. Token ids are None where nobody generated the text (a correction).
+    """One DPO row. Token ids are None where nobody here generated the text (a correction, an imported row).
 
-    `chosen_side` is where the chosen reply was shown, of a choice between two; a tie's order means nothing.
+    The prompt's are empty where it was imported. `chosen_side` is where the chosen reply was shown, of a choice
+    between two here; a tie's order means nothing.
     """
 
     prompt: tuple[ChatMessage, ...]
@@ -127,6 +130,11 @@ class PreferenceRecords:
         """The exchanges that these records come from."""
         every: list[PreferencePair | RatedReply] = [*self.pairs, *self.ratings, *self.tied]
         return frozenset(record.provenance.exchange for record in every)
+
+    def imported(self) -> dict[str, int]:
+        """How many pairs and ratings were imported, by the name of their source."""
+        every: list[PreferencePair | RatedReply] = [*self.pairs, *self.ratings]
+        return dict(sorted(Counter(filter(None, (record.provenance.imported for record in every))).items()))
 
 
 SESSION_GAP = 6 * 3600.0
@@ -257,6 +265,8 @@ def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
         raise _Unusable("not_an_offer")
     chosen, rejected = exchange.candidates[int(said.value) - 1], exchange.candidates[2 - int(said.value)]
     pair = _preferred(exchange, chosen, rejected, "choice", said, session)
+    if exchange.platform == IMPORTED:
+        return pair  # where the replies were shown is not known
     return replace(pair, chosen_side=1 if chosen.side == 1 else 2)
 
 
@@ -285,8 +295,8 @@ def _preferred(
         prompt_ids=exchange.prompt_ids,
         chosen=chosen.text,
         rejected=rejected.text,
-        chosen_ids=chosen.token_ids,
-        rejected_ids=rejected.token_ids,
+        chosen_ids=chosen.token_ids or None,
+        rejected_ids=rejected.token_ids or None,
         source=source,
         provenance=_provenance(exchange, said, session, (chosen.lora, rejected.lora)),
     )
@@ -345,7 +355,7 @@ def _rated(exchange: Exchange, candidate: ShownCandidate, said: Feedback, sessio
         prompt=exchange.prompt,
         prompt_ids=exchange.prompt_ids,
         completion=candidate.text,
-        completion_ids=candidate.token_ids,
+        completion_ids=candidate.token_ids or None,
         desirable=said.value == "good",
         source="rating" if said.kind == "rating" else "both_bad",
         provenance=_provenance(exchange, said, session, (candidate.lora,)),
@@ -433,7 +443,8 @@ def _provenance(exchange: Exchange, said: Feedback, session: str, loras: tuple[s
         teacher=said.teacher,
         session=session,
         created_at=said.created_at,
-        loras=loras,
+        loras=() if exchange.platform == IMPORTED else loras,
+        imported=exchange.chat if exchange.platform == IMPORTED else "",
     )
 
 

@@ -17,6 +17,7 @@ from selenium.common.exceptions import StaleElementReferenceException  # noqa: E
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -89,6 +90,14 @@ class Page:
         except StaleElementReferenceException:  # drawn anew in between
             return False
         return bool(found)
+
+    def choose(self, css: str, value: str) -> None:
+        """Pick an option of a select."""
+        Select(self.all(css)[0]).select_by_value(value)
+
+    def value(self, css: str) -> str:
+        """What a field holds."""
+        return str(self.browser.execute_script("return document.querySelector(arguments[0]).value", css))
 
     def offer(self) -> None:
         """Ask for two replies and wait until both are there."""

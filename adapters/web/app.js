@@ -129,12 +129,12 @@ const shownState = (entry) => JSON.stringify(
 
 // All of it anew: at the start, and after the connection was lost.
 async function loadLog() {
-  const { lines } = await call("GET", `api/chat/${chat}/log`);
+  const { lines, persona } = await call("GET", `api/chat/${chat}/log`);
+  showPersona(persona);
   const before = new Map(entries);
   entries.clear();
   elements.clear();
   $("log").replaceChildren();
-  if (status?.greeting && lines.length < 100) put("greeting", { role: "assistant", text: status.greeting });
   lines.forEach((line, i) => {
     const old = before.get(keyOf(line, i));
     put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft });
@@ -143,6 +143,7 @@ async function loadLog() {
     if (!entries.has(key) && (entry.failed || entry.sending)) put(key, entry);
   }
   toEnd();
+  if (!lines.length) call("POST", `api/chat/${chat}/open`).catch(() => {}); // the bot's greeting comes as an event
 }
 
 // What was given, chosen or has expired since: the texts are here already.
@@ -153,7 +154,8 @@ function refreshSoon() {
 }
 
 async function refresh() {
-  const { lines } = await call("GET", `api/chat/${chat}/log`);
+  const { lines, persona } = await call("GET", `api/chat/${chat}/log`);
+  showPersona(persona);
   for (const [i, line] of lines.entries()) {
     const entry = entries.get(keyOf(line, i));
     if (line.role !== "assistant" || !line.exchange || !entry || entry.live) continue;
@@ -244,7 +246,7 @@ function notice(reply) {
   const press = (reply.answers || "").split("/").length > 2; // chat/exchange/id: thanks for a click, which its tab shows
   if (press || entries.has(reply.id)) return;
   dropLive(); // a chat's messages are answered in order: what was being written ended without a reply
-  put(reply.id, { role: "notice", text: reply.text, answers: reply.answers });
+  put(reply.id, { role: reply.greets ? "assistant" : "notice", text: reply.text, answers: reply.answers });
 }
 
 function connect() {
@@ -318,6 +320,11 @@ async function send(entry) {
   if (entries.get(entry.key) === entry && entry.failed) paint(entry.key);
   showTyping();
   refreshSoon();
+}
+
+function say(text) {
+  const wireId = newId();
+  send({ role: "user", text, at: Date.now() / 1000, wireId, key: `${chat}/${wireId}` });
 }
 
 async function press(entry, work) {
@@ -395,6 +402,16 @@ async function loadStatus() {
   showStatus();
 }
 
+// Only where there are several. The log says who speaks here: another tab, or words, may have chosen.
+function showPersona(chosen) {
+  const several = Boolean(status?.personas.length);
+  $("persona").hidden = !several;
+  $("name").classList.toggle("sr", several);
+  if (!several) return;
+  const options = ["", ...status.personas].map((name) => new Option(name || status.name, name, false, name === chosen));
+  $("persona").replaceChildren(...options);
+}
+
 function showStatus() {
   document.title = status.name;
   $("name").textContent = status.name;
@@ -463,9 +480,9 @@ $("composer").addEventListener("submit", (event) => {
   if (!text) return;
   $("text").value = "";
   fit();
-  const wireId = newId();
-  send({ role: "user", text, at: Date.now() / 1000, wireId, key: `${chat}/${wireId}` });
+  say(text);
 });
+$("persona").addEventListener("change", () => say(`/persona ${$("persona").value || "-"}`));
 $("school").addEventListener("click", () => togglePanel($("panel").hidden));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("panel").hidden) acts.close();
@@ -489,6 +506,7 @@ async function start() {
 document.documentElement.lang = language;
 $("text").placeholder = t.placeholder;
 $("text").setAttribute("aria-label", t.placeholder);
+$("persona").setAttribute("aria-label", t.persona);
 $("send").setAttribute("aria-label", t.send);
 $("log").setAttribute("aria-label", t.chat);
 $("panel").setAttribute("aria-label", t.school);

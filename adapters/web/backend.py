@@ -65,10 +65,12 @@ class PlatformLine:
 
 @dataclass(frozen=True)
 class PageStatus:
-    """What the page's header and panel show. `lora` is the active version, None for the bare base model."""
+    """What the page's header and panel show. `lora` is the active version, None for the bare base model.
+
+    `personas` are the names that a chat can choose beside the bot's own.
+    """
 
     name: str
-    greeting: str
     language: str
     model: str
     lora: str | None
@@ -78,6 +80,7 @@ class PageStatus:
     verdict: str = ""
     loras: tuple[LoraLine, ...] = ()
     platforms: tuple[PlatformLine, ...] = ()
+    personas: tuple[str, ...] = ()
 
 
 class WebBackend(Protocol):
@@ -85,6 +88,14 @@ class WebBackend(Protocol):
 
     async def log(self, chat: str, limit: int) -> list[LogLine]:
         """The last `limit` lines of `chat`, oldest first."""
+        ...
+
+    async def open(self, chat: str) -> bool:
+        """Let the bot speak first where nothing was ever said; its words come as a reply."""
+        ...
+
+    async def persona(self, chat: str) -> str:
+        """The persona that `chat` chose, "" for the bot's own."""
         ...
 
     async def status(self) -> PageStatus: ...

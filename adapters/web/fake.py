@@ -21,6 +21,8 @@ from adapters.base import Inbound, Message, Pressed, Reply
 from adapters.web.adapter import WebAdapter
 from adapters.web.backend import LogLine, LoraLine, NightState, PageStatus
 
+GREETING = "Hello! Ask me anything; tell me which reply you like better."
+
 
 @dataclass(frozen=True)
 class FakeReceipt:
@@ -43,6 +45,8 @@ class FakeBot:
         self.night: NightState | None = None
         self.lora: str | None = None
         self.refuse_learning: str | None = None
+        self.personas: tuple[str, ...] = ()
+        self.chosen: dict[str, str] = {}
         self._receipts: dict[str, FakeReceipt] = {}
         self._numbers = itertools.count(1)
         self._background: set[asyncio.Task[None]] = set()
@@ -77,6 +81,10 @@ class FakeBot:
         lines.append(LogLine("user", message.text, time.time(), id=message.id))
         open_offers = [line for line in lines if line.offer == "open"]
         reply_id = f"r{next(self._numbers)}"
+        if message.text.startswith("/persona "):
+            name = message.text.removeprefix("/persona ").removeprefix("-")
+            self.chosen[message.chat] = name
+            return await self._greet(message.chat, f"{name or 'Lamplight'} here.")
         if open_offers and message.text in ("1", "2"):
             i = lines.index(open_offers[-1])
             lines[i] = _with_feedback(lines[i], message.text, "")
@@ -126,11 +134,25 @@ class FakeBot:
     async def log(self, chat: str, limit: int) -> list[LogLine]:
         return self.lines.get(chat, [])[-limit:]
 
+    async def open(self, chat: str) -> bool:
+        if self.lines.get(chat):
+            return False
+        await self._greet(chat, GREETING)
+        return True
+
+    async def _greet(self, chat: str, words: str) -> Reply:
+        reply = Reply(f"r{next(self._numbers)}", chat, words, greets=True)
+        self.lines.setdefault(chat, []).append(LogLine("assistant", words, time.time(), id=reply.id))
+        await self.adapter.send(reply)
+        return reply
+
+    async def persona(self, chat: str) -> str:
+        return self.chosen.get(chat, "")
+
     async def status(self) -> PageStatus:
         loras = (LoraLine("0001", "active", time.time(), "24 pairs, +3.1 points"),) if self.lora else ()
         return PageStatus(
             name="Lamplight",
-            greeting="Hello! Ask me anything; tell me which reply you like better.",
             language="en",
             model="starter (3M)",
             lora=self.lora,
@@ -139,6 +161,7 @@ class FakeBot:
             night=self.night,
             verdict="published: held-out pairs 61 % to 78 %" if self.lora else "",
             loras=loras,
+            personas=self.personas,
         )
 
     async def learn(self) -> str | None:

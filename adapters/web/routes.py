@@ -69,6 +69,7 @@ class Api:
             ("POST", "/api/chat/{chat}/messages", self._message),
             ("GET", "/api/chat/{chat}/events", self._events),
             ("GET", "/api/chat/{chat}/log", self._log),
+            ("POST", "/api/chat/{chat}/open", self._open),
             ("POST", "/api/exchanges/{exchange}/feedback", self._give),
             ("DELETE", "/api/exchanges/{exchange}/feedback", self._take_back),
         ]
@@ -94,7 +95,14 @@ class Api:
             return _bad_chat()
         if not re.fullmatch("[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LOG_LINES:
             return error(400, f"limit must be a number from 1 to {MAX_LOG_LINES}")
-        return Json({"lines": [asdict(line) for line in await self._backend.log(chat, int(limit))]})
+        lines = [asdict(line) for line in await self._backend.log(chat, int(limit))]
+        return Json({"lines": lines, "persona": await self._backend.persona(chat)})
+
+    async def _open(self, request: Request) -> Response:
+        chat = request.path_params["chat"]
+        if not _NAME.fullmatch(chat):
+            return _bad_chat()
+        return Json({"greeted": await self._backend.open(chat)})
 
     async def _events(self, request: Request) -> Response:
         chat = request.path_params["chat"]

@@ -18,6 +18,7 @@ const STRINGS = {
     night: (n) => `Night ${n}`, left: (s) => s < 90 ? `about ${Math.max(1, Math.round(s))} s left` : `about ${Math.round(s / 60)} min left`,
     started: "Night school has begun.", swapped: (v) => `Now answering with LoRA ${v}`, unswapped: "Now answering with the base model",
     token: "This bot asks for its access token", login: "Log in", wrongToken: "That is not the token.",
+    persona: "Who speaks",
     you: "You said", bot: "Reply", states: { active: "active", published: "published", challenger: "challenger", refused: "refused", retired: "retired" },
   },
   zh: {
@@ -37,6 +38,7 @@ const STRINGS = {
     night: (n) => `第 ${n} 晚`, left: (s) => s < 90 ? `大约还要 ${Math.max(1, Math.round(s))} 秒` : `大约还要 ${Math.round(s / 60)} 分钟`,
     started: "夜校开始了。", swapped: (v) => `现在由 LoRA ${v} 回答`, unswapped: "现在由基础模型回答",
     token: "请输入这个机器人的访问令牌", login: "进入", wrongToken: "令牌不对。",
+    persona: "由谁说话",
     you: "你说", bot: "回答", states: { active: "使用中", published: "已发布", challenger: "挑战者", refused: "未通过", retired: "已退役" },
   },
 };

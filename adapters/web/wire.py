@@ -61,6 +61,7 @@ def reply_fields(reply: Reply) -> dict[str, object]:
         "text": reply.text,
         "candidates": list(reply.candidates) if reply.candidates else None,
         "answers": reply.answers,
+        **({"greets": True} if reply.greets else {}),
     }
 
 

@@ -5,6 +5,7 @@ Knows nothing of generating.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ PLAIN = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 FALLBACKS = {"chatml": CHATML, "plain": PLAIN}  # for a model that has no template of its own
+NOTHING_SAID = {"role": "user", "content": "…"}  # stands before an assistant who speaks first
 
 
 class ChatText:
@@ -65,15 +67,20 @@ class ChatText:
     def render(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
         """Token ids of `messages` under the template, ready for the assistant's reply."""
         turns = [{"role": m.role, "content": self.harmless(m.content)} for m in messages]
+        return tuple(self._tokenizer(self._accepted(turns), add_special_tokens=False)["input_ids"])
+
+    def _accepted(self, turns: list[dict[str, str]]) -> str:
+        """`turns` as text, in the form closest to theirs that the template takes.
+
+        Some know no system role, want user and assistant to alternate, or the user to speak first.
+        """
         try:
-            text = self._apply(turns)
+            return self._apply(turns)
         except Exception as first:
-            # Some templates know no system role, or want user and assistant to alternate.
-            try:
-                text = self._apply(_folded(turns))
-            except Exception:
-                raise EngineError(f"the model's chat template refuses these messages: {first}") from first
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            for other in (_folded(turns), _folded([NOTHING_SAID, *turns])):
+                with contextlib.suppress(Exception):
+                    return self._apply(other)
+            raise EngineError(f"the model's chat template refuses these messages: {first}") from first
 
     def _apply(self, turns: list[dict[str, str]]) -> str:
         return self._tokenizer.apply_chat_template(

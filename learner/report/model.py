@@ -88,6 +88,7 @@ class Report:
     total_seconds: float | None
     peak_bytes: int | None
     figures: dict[str, float] = field(default_factory=dict)
+    imported: dict[str, int] = field(default_factory=dict)
 
 
 def build(ended: Ended, recorded: Row | None) -> Report:
@@ -113,6 +114,7 @@ def build(ended: Ended, recorded: Row | None) -> Report:
         seconds=dict(trace.get("seconds", {})),
         total_seconds=verdict.get("seconds"),
         peak_bytes=trace.get("peak_bytes"),
+        imported=dict((trace.get("learned") or {}).get("imported", {})),
         figures={} if verdict.get("checks") else _flat(verdict.get("gate") or {}),
     )
 

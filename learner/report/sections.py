@@ -102,9 +102,10 @@ def _outcome(report: Report, say: Say) -> Iterator[Item]:
 
 
 def _learned(report: Report, say: Say) -> Iterator[Item]:
-    rows = tuple((words_for(say, "report_count_", name), str(count)) for name, count in report.counts.items())
+    rows = [(words_for(say, "report_count_", name), str(count)) for name, count in report.counts.items()]
+    rows += [(say("report_imported", source=source), str(count)) for source, count in report.imported.items()]
     if rows:
-        yield Table((), rows)
+        yield Table((), tuple(rows))
 
 
 def _left_out(report: Report, say: Say) -> Iterator[Item]:

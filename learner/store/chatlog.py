@@ -54,7 +54,7 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
     text = row.payload.get("text", "")
     shown = exchanges.view(c, row.exchange)
     if shown is None:
-        return LogEntry("notice", text, row.at, id=row.id)
+        return LogEntry("assistant" if row.payload.get("greets") else "notice", text, row.at, id=row.id)
     word, correction = said.newest_word(c, shown.id, f"{shown.place.platform}:{shown.person}")
     offered = len(shown.candidates) == 2
     return LogEntry(

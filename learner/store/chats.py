@@ -30,7 +30,7 @@ def state(c: Connection, place: Place) -> ChatState:
     row = c.execute(select(chats).where(at_place(chats, place))).one_or_none()
     if row is None:
         return ChatState()
-    return ChatState(row.allowed, row.paused, row.noticed, row.language)
+    return ChatState(row.allowed, row.paused, row.noticed, row.language, row.persona)
 
 
 def change(c: Connection, place: Place, **changes: Any) -> ChatState:

@@ -6,7 +6,7 @@ rest. What other people typed themselves stays theirs, even where it repeats the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,9 +113,9 @@ def _taint(c: Connection, traces: _Traces) -> frozenset[str]:
     """Take the prompt out of other people's exchanges that quote the person, and the echoes too."""
     found: set[str] = set()
     for place in traces.places:
-        for row in c.execute(select(exchanges).where(at_place(exchanges, place))).all():
-            quoted = any(quotes(message["content"], traces.texts) for message in row.prompt)
-            if quoted and row.id not in traces.own:
+        rows = c.execute(select(exchanges).where(at_place(exchanges, place))).all()
+        for row in (row for row in rows if row.id not in traces.own):
+            if any(quotes(message["content"], traces.texts) for message in row.prompt):
                 found.add(row.id)
                 _taint_one(c, row.id, traces.texts)
     return frozenset(found)
@@ -145,10 +145,22 @@ def _forget_teacher(c: Connection, person: str, traces: _Traces) -> None:
 
 
 def _scrub_runs(c: Connection, texts: frozenset[str]) -> None:
-    for row in c.execute(select(runs)).all():
+    rows = c.execute(select(runs)).all()
+    held = "\0".join(text for row in rows for text in _strings([row.progress, row.verdict]))
+    texts = frozenset(text for text in texts if text in held)  # an imported source has a hundred thousand
+    for row in rows:
         clean = {"progress": scrub(row.progress, texts), "verdict": scrub(row.verdict, texts)}
         if clean != {"progress": row.progress, "verdict": row.verdict}:
             c.execute(update(runs).where(runs.c.number == row.number).values(clean))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in (*value, *value.values()) if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def _by(table: Any, platform: str, who: str) -> ColumnElement[bool]:

@@ -5,10 +5,12 @@ Knows nothing of prompts; each function runs in its caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from learner.store.rows import Place, Turn
-from learner.store.schema import at_place, place_values, resets, turns
+from learner.store.schema import at_place, inbox, outbox, place_values, resets, turns
 
 
 def add(c: Connection, mind: str, place: Place, turn: Turn) -> None:
@@ -56,6 +58,12 @@ def any_turn(c: Connection, place: Place) -> bool:
     return c.execute(select(turns.c.id).where(at_place(turns, place)).limit(1)).first() is not None
 
 
+def is_untouched(c: Connection, place: Place) -> bool:
+    """Whether nothing was ever said in the chat, by anybody."""
+    told = (turns, inbox, outbox)
+    return not any(c.execute(select(table.c.mind).where(at_place(table, place)).limit(1)).first() for table in told)
+
+
 def owner_spoke_at(c: Connection, place: Place) -> float | None:
     """When the owner last wrote here in the bot's place."""
     theirs = and_(at_place(turns, place), turns.c.role == "owner")
@@ -66,6 +74,13 @@ def reset(c: Connection, place: Place, at: float) -> None:
     """History starts anew from here; nothing is deleted."""
     last = c.execute(select(func.max(turns.c.id)).where(at_place(turns, place))).scalar() or 0
     c.execute(insert(resets).values(**place_values(place), after_turn=last, at=at))
+
+
+def restart(c: Connection, mind: str, place: Place, first: Sequence[Turn], at: float) -> None:
+    """History starts anew with `first`."""
+    reset(c, place, at)
+    for turn in first:
+        add(c, mind, place, turn)
 
 
 def latest_exchange(c: Connection, place: Place) -> str | None:

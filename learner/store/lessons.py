@@ -85,6 +85,7 @@ def stats(c: Connection, mind: str) -> RecordStats:
         retracted=len(taken_back),
         untrusted=len(standing) - len(trusted),
         by_teacher=dict(sorted(Counter(one.teacher for one in trusted).items())),
+        imported=records.imported(),
         pairs=len(records.pairs),
         ratings=len(records.ratings),
         left_out=records.left_out,

@@ -152,6 +152,7 @@ class LogEntry:
     A user line has only `text`; a reply has its exchange, its candidates (two: an offer), the
     offer's state and the newest feedback of the asking person ("" if none). `id` is the inbound
     message's external id on a user's line, the outbox id on the bot's. `kept` is as ExchangeView's.
+    A greeting is the assistant's and has no exchange.
     """
 
     role: Literal["user", "assistant", "notice"]
@@ -183,12 +184,13 @@ class Known:
 
 @dataclass(frozen=True)
 class ChatState:
-    """What is set for one chat; `language` is "" where nobody chose one."""
+    """What is set for one chat; `language` and `persona` (a name) are "" where nobody chose one."""
 
     allowed: bool = False
     paused: bool = False
     noticed: bool = False
     language: str = ""
+    persona: str = ""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class RecordStats(TypedDict):
     retracted: int
     untrusted: int
     by_teacher: dict[str, int]
+    imported: dict[str, int]  # records by the source that they were imported from
     pairs: int
     ratings: int
     left_out: dict[str, int]

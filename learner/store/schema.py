@@ -204,7 +204,7 @@ people = Table(
     sqlite_autoincrement=True,
 )
 
-# What is set for one chat: a group that was let in, a bot that was told to be quiet, a language.
+# What is set for one chat: a group that was let in, a bot that was told to be quiet, a language, a persona.
 chats = Table(
     "chats",
     metadata,
@@ -214,6 +214,7 @@ chats = Table(
     Column("paused", Boolean, nullable=False),
     Column("noticed", Boolean, nullable=False),
     _text("language"),
+    Column("persona", CleanText, nullable=False, server_default=""),
     UniqueConstraint("bot", "platform", "chat", name="uq_chats_place"),
     sqlite_autoincrement=True,
 )

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from learner.duels import Offer
+from learner.imported import ImportCount, ImportedRecord
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
 from learner.store import amend, chatlog, chats, duels, exchanges, feedback, history, lessons, mail, people, runs, said
 from learner.store import forget as forgetting
+from learner.store import imports as importing
 from learner.store.database import Database
 from learner.store.rows import (
     EVERY_CHAT,
@@ -170,6 +172,32 @@ class Store:
                 chats.change(c, place, **changes)
             elif not mail.is_done(c, inbox_id):
                 chats.change(c, place, **changes)
+                mail.answer(c, inbox_id, replies)
+
+    def open_chat(self, mind: str, place: Place, turn: Turn, replies: Sequence[OutboxDraft]) -> bool:
+        """Let the bot speak first in a chat where nothing was ever said; whether it was such a chat."""
+        with self._database.write() as c:
+            untouched = history.is_untouched(c, place)
+            if untouched:
+                history.add(c, mind, place, turn)
+                mail.add_replies(c, mind, None, replies, turn.at)
+            return untouched
+
+    def choose_persona(
+        self,
+        inbox_id: int,
+        mind: str,
+        place: Place,
+        persona: str,
+        first: Sequence[Turn],
+        replies: Sequence[OutboxDraft],
+        at: float,
+    ) -> None:
+        """Let `persona` speak in the chat: history starts anew, with `first`; the arrival is answered. Once."""
+        with self._database.write() as c:
+            if not mail.is_done(c, inbox_id):
+                chats.change(c, place, persona=persona)
+                history.restart(c, mind, place, first, at)
                 mail.answer(c, inbox_id, replies)
 
     def move_chat(self, place: Place, to: str) -> None:
@@ -345,6 +373,13 @@ class Store:
         """All feedback that a mind got, oldest first."""
         with self._database.read() as c:
             return feedback.of_mind(c, mind)
+
+    def add_imported(
+        self, mind: str, bot: str, source: str, teacher: str, records: Sequence[ImportedRecord], at: float
+    ) -> ImportCount:
+        """Store what is new of records that were made elsewhere; `teacher` "" is the source itself, as an owner."""
+        with self._database.write() as c:
+            return importing.add(c, mind, bot, source, teacher, records, at)
 
     def records(self, mind: str, chats: Chats = EVERY_CHAT) -> PreferenceRecords:
         """The preference records of these chats of the mind, derived in one state of the database."""

@@ -299,6 +299,7 @@ def told(records: PreferenceRecords) -> dict[str, Any]:
         "good": sum(one.desirable for one in records.ratings),
         "ties": records.ties,
         "left_out": records.left_out,
+        "imported": records.imported(),
         "people": len({one.provenance.teacher for one in every}),
     }
 

@@ -334,3 +334,21 @@ def test_a_chinese_browser_reads_chinese(tmp_path, bot):
             browser.get("about:blank")
     finally:
         browser.quit()
+
+
+def test_who_speaks_is_chosen_in_the_header(page, bot):
+    assert page.count("#persona[hidden]") == 1
+    bot.personas = ("孙悟空", "Somebody Whose Name Goes On and On for Ever")
+    page.open()
+    page.wait(lambda: page.texts("#persona option") == ["Lamplight", *bot.personas])
+    page.wait(lambda: page.texts(".bubble") == ["Hello! Ask me anything; tell me which reply you like better."])
+    page.choose("#persona", "孙悟空")
+    page.wait(lambda: page.texts(".bubble")[-1] == "孙悟空 here.")
+    assert page.count(".marks") == 0  # a greeting is nobody's to judge
+    page.open()
+    page.wait(lambda: page.value("#persona") == "孙悟空")
+    page.phone()
+    page.choose("#persona", bot.personas[1])
+    page.wait(lambda: page.value("#persona") == bot.personas[1] and page.texts(".bubble")[-1].startswith("Somebody"))
+    page.shot("persona-phone")
+    assert page.browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from learner.store.store import Store
 
 
 def turns(count: int) -> list[Turn]:
-    return [Turn("user" if n % 2 == 0 else "assistant", "p", f"turn {n}", None, float(n)) for n in range(count)]
+    """Questions and the replies of exchanges."""
+    return [
+        Turn("user", "p", f"turn {n}", None, float(n)) if n % 2 == 0 else Turn("assistant", "", f"turn {n}", f"e{n}", n)
+        for n in range(count)
+    ]
 
 
 def render(messages: Sequence[ChatMessage]) -> tuple[int, ...]:
@@ -43,6 +48,14 @@ def test_a_prompt_begins_with_a_person() -> None:
     assert prompt.messages[0].role == "user"
 
 
+def test_a_greeting_may_stand_before_a_person() -> None:
+    greeting = Turn("assistant", "", "welcome", None, 0.0)
+    prompt = build("be kind", [greeting, *turns(2)], "hello", render, 10_000)
+    assert [message.role for message in prompt.messages] == ["system", "assistant", "user", "assistant", "user"]
+    reply = Turn("assistant", "", "late", "e0", 0.0)
+    assert build("", [reply, greeting], "hello", render, 10_000).messages[0].content == "welcome"
+
+
 def test_a_message_that_can_not_fit_is_refused() -> None:
     with pytest.raises(MessageTooLong):
         build("", turns(4), "x" * 500, render, 100)
@@ -56,7 +69,7 @@ def test_a_long_chat_keeps_its_first_turn_for_a_block(tmp_path: Path) -> None:
     firsts = []
     for turn in turns(40):
         with store._database.write() as c:
-            history.add(c, "default", place, turn)
+            history.add(c, "default", place, replace(turn, exchange=None))
         firsts.append(store.history(place, 10, BLOCK)[0].text)
     store.close()
     assert len(set(firsts)) == 1 + (40 - 10) // BLOCK

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,8 +25,17 @@ enabled = false
 [[bots]]
 name = "tester"
 adapters = ["web"]
+{personas}
 [adapters.web]
 port = 0
+"""
+PERSONAS = """
+[bots.persona]
+greeting = "Good evening."
+[[bots.personas]]
+name = "Grump"
+profile = "You are never pleased."
+greeting = "What is it now?"
 """
 
 
@@ -32,7 +43,8 @@ port = 0
 def page(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page of a bot in a process of its own."""
     config = tmp_path / "config.toml"
-    config.write_text(CONFIG.format(ask_rate=request.param), "utf-8")
+    ask_rate, personas = request.param if isinstance(request.param, tuple) else (request.param, "")
+    config.write_text(CONFIG.format(ask_rate=ask_rate, personas=personas), "utf-8")
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "kill_target.py"), str(config), "0.01"],
         stdout=subprocess.PIPE,
@@ -129,3 +141,31 @@ def test_a_reply_is_rated_taken_back_and_corrected(page: Page, tmp_path: Path) -
     page.wait(lambda: page.count(".corrected"))
     assert [words.endswith(" and better") for words in records(tmp_path)[2]] == [True]
     page.shot("real-corrected")
+
+
+@pytest.mark.parametrize("page", [(0.0, PERSONAS)], indirect=True)
+def test_the_bot_speaks_first_and_another_persona_does(page: Page, tmp_path: Path) -> None:
+    page.wait(lambda: page.texts(".bubble") == ["Good evening."])
+    page.open()  # it is stored, and said once
+    page.wait(lambda: page.texts(".bubble") == ["Good evening."])
+    page.say("hello")
+    page.wait(lambda: page.count(".marks") == 1)
+    page.choose("#persona", "Grump")
+    page.wait(lambda: page.texts(".bubble.theirs")[-1] == "What is it now?")
+    page.say("nothing")
+    page.wait(lambda: page.count(".marks") == 2)
+    page.open()
+    page.wait(lambda: page.value("#persona") == "Grump" and page.count(".bubble") == 7)
+    page.shot("real-personas")
+    assert prompts(tmp_path) == [
+        ["Good evening.", "hello"],
+        ["You are Grump. You are never pleased.", "What is it now?", "nothing"],
+    ]
+
+
+def prompts(tmp_path: Path) -> list[list[str]]:
+    """What the model was given, exchange by exchange."""
+    with sqlite3.connect(tmp_path / "data" / "nightschool.db") as database:
+        rows = database.execute("SELECT prompt FROM exchanges ORDER BY seq").fetchall()
+    database.close()
+    return [[message["content"] for message in json.loads(row[0])] for row in rows]

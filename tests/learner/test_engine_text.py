@@ -1,12 +1,16 @@
 """Text comes out whole: no broken characters, no part of a stop string, and all of it in the end."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learner.engine.base import ChatMessage
 from learner.engine.chat_text import ChatText
 from learner.engine.detokenise import REPLACEMENT, TextStream
 from learner.engine.random_model import byte_tokenizer
 
+STARTER = Path(__file__).resolve().parents[2] / "data" / "starter"
 TOKENIZER = byte_tokenizer()
 DECODE = ChatText(byte_tokenizer()).decode
 
@@ -58,3 +62,46 @@ def test_a_stop_string_ends_the_text_and_no_part_of_it_shows(text: str, stop: li
     # The stop string that is complete first ends the text; where two are, the one that began first.
     cut = min((at for s in stop if (at := text.find(s)) >= 0 and at + len(s) == min(found)), default=len(text))
     assert shown == stream.text == text[:cut]
+
+
+# Who may speak first ------------------------------------------------------------------------
+
+ALTERNATING = (  # as Gemma's: no system role, the user first, then by turns
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
+    "<{{ 'model' if m['role'] == 'assistant' else 'user' }}>{{ m['content'] | trim }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<model>{% endif %}"
+)
+AFTER_SYSTEM = (  # as Mistral's: a system message, and then user and assistant by turns
+    "{% if messages[0]['role'] == 'system' %}{% set system, turns = messages[0]['content'] ~ ' ', messages[1:] %}"
+    "{% else %}{% set system, turns = '', messages %}{% endif %}"
+    "{% for m in turns %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('After the optional system message, roles must alternate') }}{% endif %}"
+    "{% if m['role'] == 'user' %}[I]{{ system if loop.first }}{{ m['content'] }}[/I]"
+    "{% else %}{{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
+SYSTEM, GREETING = ChatMessage("system", "Be Ann."), ChatMessage("assistant", "welcome")
+HELLO = ChatMessage("user", "hello")
+
+
+def rendered(template: str, *messages: ChatMessage) -> str:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer.decode(ChatText(tokenizer).render(messages))
+
+
+def test_an_assistant_may_speak_first_whatever_the_template_demands() -> None:
+    greeted = (SYSTEM, GREETING, HELLO)
+    assert rendered(ALTERNATING, *greeted) == "<user>Be Ann.</><model>welcome</><user>hello</><model>"
+    assert rendered(ALTERNATING, *greeted[1:]) == "<user>…</><model>welcome</><user>hello</><model>"
+    assert rendered(AFTER_SYSTEM, *greeted) == "[I]Be Ann.[/I]welcome</s>[I]hello[/I]"
+    assert rendered(AFTER_SYSTEM, *greeted[1:]) == "[I]…[/I]welcome</s>[I]hello[/I]"
+    assert rendered(AFTER_SYSTEM, SYSTEM, HELLO) == "[I]Be Ann. hello[/I]"  # as the template has it
+
+
+def test_the_starter_s_template_takes_a_greeting_as_it_is() -> None:
+    text = ChatText.load(STARTER)
+    tokens = text.render((SYSTEM, GREETING, HELLO))
+    turns = "<|im_start|>system\nBe Ann.<|im_end|>\n<|im_start|>assistant\nwelcome<|im_end|>\n<|im_start|>user\nhello"
+    assert text._tokenizer.decode(tokens) == f"{turns}<|im_end|>\n<|im_start|>assistant\n"

@@ -145,6 +145,7 @@ def test_stats_count_what_stands(scene: Scene) -> None:
         "pairs": 1,
         "ratings": 3,
         "left_out": {"retracted": 1, "untrusted": 1},
+        "imported": {},
     }
 
 

@@ -61,7 +61,7 @@ def _data(settings: Settings) -> Iterator[Finding]:
         return
     try:
         yield from _store(settings)
-        if any("web" in bot.adapters for bot in settings.bots):
+        if settings.has_page or settings.serves_api:
             yield _port(settings)
     finally:
         held.release()

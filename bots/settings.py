@@ -182,6 +182,25 @@ class WebSettings(Frozen):
         return self
 
 
+class ApiSettings(Frozen):
+    """OpenAI's HTTP interface to the bots, on the page's host and port."""
+
+    enabled: Literal["auto", "on", "off"] = "auto"  # auto: where a bot has the page
+    key_env: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that clients send; empty when none is configured."""
+        return os.environ.get(self.key_env, "") if self.key_env else ""
+
+    @model_validator(mode="after")
+    def a_key_is_there(self) -> ApiSettings:
+        """Refuse to be open where a key was meant."""
+        if self.key_env and not self.key:
+            raise ValueError(f"key_env names {self.key_env}, and that environment variable is not set")
+        return self
+
+
 class ConsoleSettings(Frozen):
     """The terminal."""
 
@@ -210,6 +229,7 @@ class Settings(Frozen):
     learner: LearnerSettings = LearnerSettings()
     bots: tuple[BotSettings, ...] = (BotSettings(),)
     adapters: AdapterSettings = AdapterSettings()
+    api: ApiSettings = ApiSettings()
 
     @model_validator(mode="after")
     def names_are_known_and_unique(self) -> Settings:
@@ -253,6 +273,16 @@ class Settings(Frozen):
         common = (self.adapters.model_extra or {}).get(name, {})
         spoken = {"language": self.language} if "language" in kind.model_fields else {}
         return kind.model_validate({**spoken, **common, **bot.platforms.get(name, {})})
+
+    @property
+    def has_page(self) -> bool:
+        """Whether a bot has the chat page."""
+        return any("web" in bot.adapters for bot in self.bots)
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether OpenAI's interface is served."""
+        return self.api.enabled == "on" or (self.api.enabled == "auto" and self.has_page)
 
     def ask_rate_of(self, bot: BotSettings) -> float:
         """The bot's own ask_rate, or the common one."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from learner.engine.base import ChatMessage, EngineError, ModelUnusable
 from learner.engine.detokenise import Decode
+from learner.engine.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class ChatText:
         names = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, names))) if names else None
         self.decode: Decode = self._decoder()
+        self._bytes = TokenBytes(tokenizer)
         # The first call settles the tokenizer's padding and truncation, so that later ones may run in
         # the event loop's thread while the engine's thread decodes.
         tokenizer("a", add_special_tokens=False)
@@ -67,6 +69,10 @@ class ChatText:
             except Exception:
                 raise EngineError(f"the model's chat template refuses these messages: {first}") from first
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """What each token writes, which may be part of a character; nothing for special ones."""
+        return tuple(map(self._bytes, token_ids))
 
     def _apply(self, turns: list[dict[str, str]]) -> str:
         return self._tokenizer.apply_chat_template(

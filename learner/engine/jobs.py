@@ -63,7 +63,8 @@ class Branch:
         version = self.slot.version if self.slot is not None else None
         finish = self.finish or "cancelled"
         tokens, logprobs = tuple(self.tokens), tuple(self._logprobs)
-        return Candidate(self._stream.text, tokens, logprobs, version, self.spec, finish)
+        tops = tuple(self.draw.tops[: len(tokens)])
+        return Candidate(self._stream.text, tokens, logprobs, version, self.spec, finish, tops)
 
 
 @dataclass(eq=False)
@@ -81,7 +82,7 @@ class Job:
         """Make a branch for each candidate wanted."""
         prompt = self.request.prompt_ids
         for index, spec in enumerate(self.request.candidates):
-            draw = Draw(spec.sampling, spec.seed, prompt, vocabulary, device)
+            draw = Draw(spec.sampling, spec.seed, prompt, vocabulary, device, spec.top_logprobs)
             stream = TextStream(decode, spec.sampling.stop)
             self.branches.append(Branch(index, spec, len(prompt), draw, stream))
 

@@ -71,5 +71,7 @@ def build_engine(settings: Settings) -> Engine:
             max_queue=model.max_queue,
             kv_cache_bytes=model.kv_cache_mb * 2**20,
             threads=model.threads,
+            thinking=model.thinking,
+            show_thoughts=model.show_thoughts,
         )
     )

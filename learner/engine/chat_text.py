@@ -13,6 +13,7 @@ from typing import Any
 
 from learner.engine.base import ChatMessage, EngineError, ModelUnusable
 from learner.engine.detokenise import Decode
+from learner.engine.thinking import CLOSE, OPEN
 from learner.engine.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ PLAIN = (
 class ChatText:
     """A model's tokenizer and chat template."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, thinking: bool = False) -> None:
+        """`thinking`: let the template ask for thoughts, if it knows how."""
+        self._tokenizer, self._thinking = tokenizer, thinking
         if not tokenizer.chat_template:
             tokenizer.chat_template = self._fallback()
         names = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
@@ -43,12 +45,12 @@ class ChatText:
         tokenizer("a", add_special_tokens=False)
 
     @classmethod
-    def load(cls, folder: Path) -> ChatText:
+    def load(cls, folder: Path, thinking: bool = False) -> ChatText:
         """The tokenizer in a model's folder. Raises ModelUnusable."""
         from transformers import AutoTokenizer
 
         try:
-            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True), thinking)
         except Exception as exc:
             raise ModelUnusable(f"the tokenizer in {folder} cannot be loaded ({type(exc).__name__}: {exc})") from exc
 
@@ -75,9 +77,9 @@ class ChatText:
         return tuple(map(self._bytes, token_ids))
 
     def _apply(self, turns: list[dict[str, str]]) -> str:
-        return self._tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=False, enable_thinking=False
-        )
+        # Qwen3's and GLM-4.5's ask for enable_thinking, DeepSeek-V3.1's and Granite's for thinking, others for neither.
+        named = {"enable_thinking": self._thinking, "thinking": self._thinking}
+        return self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **named)
 
     def _harmless(self, content: str) -> str:
         """Text in which no special token can be forged, and that is valid Unicode."""
@@ -90,6 +92,13 @@ class ChatText:
         return CHATML if chatml else PLAIN
 
     def _decoder(self) -> Decode:
+        """A decoder that leaves special tokens out, but for the tags of thoughts, which must be seen to be dropped."""
+        special = dict(zip(self._tokenizer.all_special_tokens, self._tokenizer.all_special_ids, strict=True))
+        if {OPEN, CLOSE} & special.keys():
+            unseen = {token for name, token in special.items() if name not in (OPEN, CLOSE)}
+            return lambda ids: self._tokenizer.decode(
+                [i for i in ids if i not in unseen], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is not None:
             return lambda ids: backend.decode(list(ids), skip_special_tokens=True)

@@ -68,7 +68,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     layout = layout_of(model, device)
     speaking = Speaking()
     linears = install(model, speaking, copy=settings.weight_copy == "auto")
-    text = ChatText.load(folder)
+    text = ChatText.load(folder, settings.thinking)
     threads = torch.get_num_threads()
     return LoadedModel(
         model=model,

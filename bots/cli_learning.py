@@ -47,6 +47,9 @@ def learn(settings: Settings, arguments: Arguments) -> int:
     with reach(settings) as call:
         begun = call("learn", mind=arguments.mind)
         if begun["state"] == "skipped":
+            if "no_base" in begun:
+                print(f"no lesson: {begun['have']} records are kept; set model.name to a base that can be trained")
+                return 0
             if "undecided" in begun:
                 print(f"no lesson until its duels are decided: {begun['undecided']}")
                 return 0
@@ -88,7 +91,7 @@ def lora_list(settings: Settings, arguments: Arguments) -> None:
 
     mind = arguments.mind or settings.bots[0].mind
     active, undecided = loras.active(settings.loras_dir, mind), _undecided(settings, mind)
-    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name}")
+    print(f"{'*' if active == loras.BASE else ' '} base  {settings.model.name or settings.model.remote.model}")
     for version in loras.listing(settings.loras_dir, mind):
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters import registry
 from adapters.base import Finding, Health, Person
-from bots.parts import AlreadyRunning, lock
+from bots.parts import AlreadyRunning, lock, remote_settings
 from bots.server import PortInUse, bind
 from bots.settings import BotSettings, Settings
 from learner.store.errors import StoreError
@@ -37,7 +37,11 @@ class Visitor:
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """All findings, one after the other; those of a platform may take seconds."""
-    for finding in (*_data(settings), *_model(settings)):
+    for finding in _data(settings):
+        yield finding
+    if settings.model.engine == "remote":
+        yield await _server(settings)
+    for finding in _model(settings):
         yield finding
     for bot in settings.bots:
         for name in bot.adapters:
@@ -88,6 +92,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
     name = settings.model.name
     if settings.model.engine == "scripted":
         yield Finding("model: scripted, for tests", True)
+    elif settings.model.engine == "remote" and not name:
+        yield Finding("no base model to train: records are kept, and nights do nothing", True)
     elif not os.path.isabs(name):
         yield Finding(f"model {name}, which the hub gives at the first start", True)
     else:
@@ -95,6 +101,23 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(f"model {name}", there, "" if there else "has no config.json; set model.name to a model's folder")
     if settings.model.quantisation == "nf4":
         yield _imports("bitsandbytes", 'pip install "nightschool[qlora]"')
+
+
+async def _server(settings: Settings) -> Finding:
+    """Whether the server of the remote engine answers, and has the model."""
+    from learner.engine.base import EngineError
+    from learner.engine.remote_wire import RemoteClient
+
+    wanted, client = settings.model.remote, RemoteClient(remote_settings(settings.model))
+    what = f"model {wanted.model} on {wanted.base_url}"
+    try:
+        listed = await client.models()
+    except EngineError as error:
+        return Finding(what, False, str(error))
+    finally:
+        await client.close()
+    there = wanted.model in listed
+    return Finding(what, there, "" if there else f"is not there; it has: {', '.join(listed[:20]) or 'none'}")
 
 
 def _imports(library: str, cure: str) -> Finding:

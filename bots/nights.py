@@ -114,7 +114,8 @@ class Nights:
         """Let the running engine follow the pointer. Raises LoraMismatch, and the old one goes on speaking."""
         version = self.active(mind)
         engine = self._engines.get(mind)
-        if engine is not None and (engine.status().active_lora or BASE) != version:
+        status = engine.status() if engine is not None else None
+        if engine is not None and status is not None and status.takes_loras and (status.active_lora or BASE) != version:
             await engine.swap_lora(loras.active_folder(self._settings.loras_dir, mind))
             self._announce("lora", {"mind": mind, "lora": None if version == BASE else version})
             log.info("lora: %s now speaks for mind %s", version, mind)
@@ -167,6 +168,8 @@ class Nights:
         self._note(mind, {"phase": "records", "done": 0.0})
         records = await self._database(self._store.records, mind)
         have = len(records.pairs) + len(records.ratings)
+        if not self._settings.model.trains:
+            return NightResult(mind, "skipped", have, verdict={"no_base": True})
         if have < self._settings.learner.min_records:
             return NightResult(mind, "skipped", have)
         undecided = await self.probation.undecided(mind)
@@ -238,6 +241,8 @@ class Nights:
                 await self._let_speak(mind, version)
         except (loras.LoraError, EngineError) as error:
             return await self._store_end(mind, number, "refused", have, None, (str(error),), verdict)
+        if not self._settings.model.speaks_loras:
+            verdict = {**verdict, "exported": True}
         return await self._store_end(mind, number, "published", have, version, (), verdict)
 
     async def _let_speak(self, mind: str, version: str) -> None:

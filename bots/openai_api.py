@@ -37,6 +37,7 @@ from learner.engine.base import (
     GenerateRequest,
     PromptTooLong,
 )
+from learner.engine.lengths import estimated_tokens
 
 log = logging.getLogger(__name__)
 PREFIX = "/v1/"
@@ -132,9 +133,10 @@ class OpenAiApi:
         except EngineError as error:
             raise _as_api_error(error) from error
         sampling = call.sampling(speaker.profile.sampling)
-        room = speaker.engine.context_length - len(prompt)
+        length = len(prompt) or estimated_tokens(messages)
+        room = speaker.engine.context_length - length
         if room < 1:
-            raise _too_long(f"the messages have {len(prompt)} tokens, and {speaker.engine.context_length} fit")
+            raise _too_long(f"the messages have {length} tokens, and {speaker.engine.context_length} fit")
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         seed = self._new_seed() if call.seed is None else call.seed
         specs = tuple(CandidateSpec(sampling, seed + at, "active", call.top_logprobs) for at in range(call.choices))

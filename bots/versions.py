@@ -42,6 +42,8 @@ class Versions:
         have, need = await self._nights.count(mind), self._settings.learner.min_records
         if not self._nights.is_running(mind) and have < need:
             return {"state": "skipped", "have": have, "need": need}
+        if not self._settings.model.trains:
+            return {"state": "skipped", "have": have, "need": need, "no_base": True}
         undecided = await self._nights.probation.undecided(mind)
         if undecided is not None:
             return {"state": "skipped", "have": have, "need": need, "undecided": str(undecided)}

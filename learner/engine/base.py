@@ -98,7 +98,8 @@ class Generated:
 class EngineStatus:
     """What the engine is doing now, for the page and `nightschool status`.
 
-    `error` says why it answers no more, when its thread has died.
+    `error` says why it answers no more, when its thread has died. Without `takes_loras` no LoRA ever speaks here: what
+    nights make is for export.
     """
 
     model: str
@@ -108,6 +109,7 @@ class EngineStatus:
     queued: int
     tokens_per_second: float
     error: str | None = None
+    takes_loras: bool = True
 
 
 class EngineError(Exception):

@@ -72,6 +72,11 @@ class ChatText:
                 raise EngineError(f"the model's chat template refuses these messages: {first}") from first
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def reply(self, text: str, ended: bool = True) -> tuple[int, ...]:
+        """Token ids of a reply as the model would have written it, with the end token if it `ended` itself."""
+        ids = self._tokenizer(self._harmless(text), add_special_tokens=False)["input_ids"]
+        return (*ids, *([end_token(self._tokenizer)] if ended else []))
+
     def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
         """What each token writes, which may be part of a character; nothing for special ones."""
         return tuple(map(self._bytes, token_ids))
@@ -105,6 +110,14 @@ class ChatText:
         return lambda ids: self._tokenizer.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+
+
+def end_token(tokenizer: Any) -> int:
+    """The token that ends a reply: ChatML's where the vocabulary has it, else the tokenizer's own."""
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    if isinstance(end, int) and end >= 0 and end != tokenizer.unk_token_id:
+        return end
+    return int(tokenizer.eos_token_id)
 
 
 def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:

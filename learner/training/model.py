@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from learner.engine.base import ChatMessage, ModelUnusable
-from learner.engine.chat_text import ChatText
+from learner.engine.chat_text import ChatText, end_token
 from learner.engine.model_files import check, resolve
 from learner.training.examples import Tokens
 
@@ -57,7 +57,7 @@ class ChatRenderer:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self._text = tokenizer, ChatText(tokenizer)
-        self.end = _end_token(tokenizer)
+        self.end = end_token(tokenizer)
         self.ends = frozenset({self.end, *ends})
 
     @classmethod
@@ -158,10 +158,3 @@ def _nf4(source: ModelSource) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=source.resolved_dtype(),
     )
-
-
-def _end_token(tokenizer: Any) -> int:
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    if isinstance(end, int) and end >= 0 and end != tokenizer.unk_token_id:
-        return end
-    return int(tokenizer.eos_token_id)

@@ -42,6 +42,7 @@ def night_request(settings: Settings, mind: str, number: int, owners: Iterable[s
         device=model.device,
         dtype=model.dtype,
         quantisation=model.quantisation,
+        template=model.template,
         threads=settings.learner.threads,
         seed=number,
         owners=tuple(sorted(set(owners))),

@@ -76,6 +76,7 @@ def build_engine(settings: Settings) -> Engine:
             max_queue=model.max_queue,
             kv_cache_bytes=model.kv_cache_mb * 2**20,
             threads=model.threads,
+            template=model.template,
             thinking=model.thinking,
             show_thoughts=model.show_thoughts,
         )
@@ -91,6 +92,7 @@ def remote_settings(model: ModelSettings) -> RemoteSettings:
         key=remote.key,
         key_env=remote.key_env,
         base=model.name,
+        template=model.template,
         context_length=remote.context_tokens,
         max_running=model.max_batch,
         max_queue=model.max_queue,

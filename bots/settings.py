@@ -84,6 +84,7 @@ class ModelSettings(Frozen):
     max_queue: int = Field(32, ge=1)
     kv_cache_mb: int = Field(512, ge=0)
     threads: int = Field(0, ge=0)
+    template: Literal["auto", "chatml", "llama3", "mistral", "gemma", "glm4", "internlm", "baichuan", "plain"] = "auto"
     thinking: bool = False  # let a reasoning model think before it replies, where its template can say so
     show_thoughts: bool = False  # thoughts are part of replies: shown, and trained on
     remote: RemoteModelSettings = RemoteModelSettings()

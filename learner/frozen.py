@@ -52,6 +52,7 @@ class NightRequest:
     nice: int = 10
     seed: int = 0
     owners: tuple[str, ...] = ()
+    template: str = "auto"  # of learner/engine/templates.py, instead of the tokenizer's own
 
     @property
     def version(self) -> str:

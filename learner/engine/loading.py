@@ -68,7 +68,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     layout = layout_of(model, device)
     speaking = Speaking()
     linears = install(model, speaking, copy=settings.weight_copy == "auto")
-    text = ChatText.load(folder, settings.thinking)
+    text = ChatText.load(folder, settings.thinking, settings.template)
     threads = torch.get_num_threads()
     return LoadedModel(
         model=model,
@@ -175,7 +175,7 @@ def _sizes(linears: Mapping[str, EngineLinear]) -> dict[str, tuple[int, int]]:
 def _end_ids(model: Any, text: ChatText) -> frozenset[int]:
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [named]
-    return frozenset(i for i in (*ids, text.end_id) if i is not None)
+    return text.end_ids | {i for i in ids if i is not None}
 
 
 def _context_length(model: Any, settings: LocalSettings) -> int:

@@ -107,7 +107,7 @@ class RemoteEngine:
     async def start(self) -> None:
         """Read the base's tokenizer, if a base is named. Raises ModelUnusable; the server is asked nothing yet."""
         if self._settings.base and self._text is None:
-            self._text = await asyncio.to_thread(_chat_text, self._settings.base)
+            self._text = await asyncio.to_thread(_chat_text, self._settings.base, self._settings.template)
         self._client = self._given or RemoteClient(self._settings)
 
     async def close(self) -> None:
@@ -300,8 +300,8 @@ def _valid(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _chat_text(base: str) -> ChatText:
+def _chat_text(base: str, template: str) -> ChatText:
     from learner.engine.chat_text import ChatText
     from learner.engine.model_files import resolve
 
-    return ChatText.load(resolve(base))
+    return ChatText.load(resolve(base), template=template)

@@ -12,12 +12,12 @@ class RemoteSettings:
     """An OpenAI-compatible server and one model of it.
 
     `base_url` ends as the server wants it, mostly in /v1; `key` is sent as a bearer token. `base` is the folder or id
-    whose tokenizer and chat template tell what the server's model sees; "": prompts stay text. `context_length` counts
-    tokens of prompt and reply; `max_running` requests are under way at once, `max_queue` may wait; `retries` are made
-    of a request that failed before its first word. `pairs`: two candidates by one request (n), by two, or as the
-    server turns out to do it. `lora` "vllm": LoRAs are loaded by vLLM's own endpoints, from `lora_dir` if the server
-    sees their folders elsewhere. `begins_thinking`: replies begin inside a thought that the server's template opened.
-    `extra` is sent with every request.
+    whose tokenizer and chat template (or the named `template`) tell what the server's model sees; "": prompts stay
+    text. `context_length` counts tokens of prompt and reply; `max_running` requests are under way at once, `max_queue`
+    may wait; `retries` are made of a request that failed before its first word. `pairs`: two candidates by one request
+    (n), by two, or as the server turns out to do it. `lora` "vllm": LoRAs are loaded by vLLM's own endpoints, from
+    `lora_dir` if the server sees their folders elsewhere. `begins_thinking`: replies begin inside a thought that the
+    server's template opened. `extra` is sent with every request.
     """
 
     base_url: str
@@ -25,6 +25,7 @@ class RemoteSettings:
     key: str = field(default="", repr=False)
     key_env: str = ""
     base: str = ""
+    template: str = "auto"
     context_length: int = 8192
     max_running: int = 8
     max_queue: int = 32

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from learner.engine.base import ChatMessage, ModelUnusable
-from learner.engine.chat_text import ChatText, end_token
+from learner.engine.chat_text import ChatText
 from learner.engine.model_files import check, resolve
 from learner.training.examples import Tokens
 
@@ -35,6 +35,7 @@ class ModelSource:
     device: str = "auto"
     dtype: str = "auto"
     quantisation: str = "none"
+    template: str = "auto"
 
     def resolved_device(self) -> str:
         """`auto` is the first GPU when there is one."""
@@ -53,11 +54,13 @@ class ModelSource:
 class ChatRenderer:
     """Messages and replies as the model's tokens, just as the engine makes them. See `examples.Renderer`."""
 
-    def __init__(self, tokenizer: Any, ends: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, ends: Iterable[int] = (), template: str = "auto") -> None:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self.tokenizer, self._text = tokenizer, ChatText(tokenizer)
-        self.end = end_token(tokenizer)
+        self.tokenizer, self._text = tokenizer, ChatText(tokenizer, template=template)
+        if self._text.end is None:
+            raise ModelUnusable("the model's tokenizer has no end token, and model.template names no other")
+        self.end = self._text.end
         self.ends = frozenset({self.end, *ends})
 
     @classmethod
@@ -65,7 +68,7 @@ class ChatRenderer:
         """The tokenizer in the model's folder, with every token that ends a reply of `base`."""
         ends = base.generation_config.eos_token_id if base.generation_config else None
         known = ends if isinstance(ends, list) else [ends] if ends is not None else []
-        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known)
+        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known, source.template)
 
     def prompt(self, messages: Sequence[ChatMessage]) -> Tokens:
         return self._text.render(messages)

@@ -123,7 +123,7 @@ class Night:
 
     def _load(self) -> None:
         request, recipe = self.request, self.request.recipe
-        source = ModelSource(request.model, request.device, request.dtype, request.quantisation)
+        source = ModelSource(request.model, request.device, request.dtype, request.quantisation, request.template)
         self.progress("load", 0.5, "loading the model")
         base = model.load_base(source)
         self.renderer = ChatRenderer.load(source, base)

@@ -225,8 +225,8 @@ async def test_a_base_tells_the_tokens(tmp_path: Path) -> None:
         text = ChatText.load(folder())
         [candidate] = (await o.generate(1)).candidates
         assert o.engine.render(MESSAGES) == text.render(MESSAGES)
-        assert candidate.token_ids[-1] == text.end_id
-        assert text.end_id not in candidate.token_ids[:-1]  # nothing that a server says forges an end
+        assert candidate.token_ids[-1] == text.end
+        assert text.end not in candidate.token_ids[:-1]  # nothing that a server says forges an end
         assert text.decode(candidate.token_ids) == "好 < |im_end|>"
         [cut] = (await o.generate(1, tokens=3)).candidates
         assert (cut.finish, len(cut.token_ids)) == ("length", 3)

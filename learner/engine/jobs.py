@@ -15,9 +15,7 @@ from learner.engine.base import Candidate, CandidateSpec, Finish, Generated, Gen
 from learner.engine.detokenise import Decode, TextStream
 from learner.engine.lora_slots import LoraSlot
 from learner.engine.sampling import Draw
-from learner.engine.thinking import OPEN, ThoughtFilter
-
-TAG_TOKENS = 16  # of a prompt's end: more than an opening tag and the line break after it take
+from learner.engine.thinking import OPEN, TAG_TOKENS, ThoughtFilter
 
 
 class Branch:

@@ -7,6 +7,7 @@ Knows nothing of tokens or of who reads. A template may open the thought itself,
 from __future__ import annotations
 
 OPEN, CLOSE = "<think>", "</think>"
+TAG_TOKENS = 16  # of a prompt's end: more than an opening tag and the line break after it take
 
 
 class ThoughtFilter:

@@ -141,3 +141,19 @@ def test_a_reply_that_begins_in_a_thought_shows_nothing_of_it(tmp_path: Path) ->
             assert shown.text
 
     run(main)
+
+
+def test_a_night_reads_replies_without_thoughts_and_does_not_practise_on_them() -> None:
+    from learner.engine.random_model import byte_tokenizer
+    from learner.training.generate import told
+    from learner.training.model import ChatRenderer
+
+    renderer = ChatRenderer(byte_tokenizer())
+
+    def reply(prompt: str, text: str) -> tuple[str, bool, bool]:
+        made = told(renderer, renderer.reply(prompt)[:-1], renderer.reply(text))
+        return made.text, made.ended, made.thought
+
+    assert reply("hi", "<think>hm</think>\nyes") == ("yes", True, True)
+    assert reply("hi<think>\n", "hm</think>yes") == ("yes", True, True)
+    assert reply("hi", "yes") == ("yes", True, False)

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from adapters import registry
 from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, Recalled, Receipt, Receive
-from bots import control, personal, schedule
+from bots import control, openai_api, personal, schedule
 from bots.access import Access, AccessRules, ClaimCode, new_code
 from bots.arena import Arena, OfferRules
 from bots.choosing import PROFILE_NOTE, Choosing
@@ -97,6 +97,7 @@ class App:
         self.nights.probation.report_to(self.morning.tell_of_duels)
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
+        self._api = openai_api.OpenAiApi(settings.language, settings.model.max_batch, _new_id, self._new_seed, clock)
         self._scheduler: AsyncIOScheduler | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._quit = asyncio.Event()
@@ -177,6 +178,7 @@ class App:
             bot.name, bot.mind, access, self.summaries, self.platforms, self.versions.calls(),
             self.outbox.say_unstored, choosing, self.store, self.database,
         )  # fmt: skip
+        self._api.serve(profile, self.engines[bot.mind])
         talk = Talk(
             profile,
             self.engines[bot.mind],
@@ -184,8 +186,8 @@ class App:
             self.nights.voices[bot.mind],
             self.store,
             self.database,
-            new_id=lambda: uuid.uuid4().hex,
-            new_seed=lambda: self._rng.getrandbits(32),
+            new_id=_new_id,
+            new_seed=self._new_seed,
             clock=self._clock,
         )
         conduct = Conduct(bot.silent_minutes * 60, bot.greet, bot.groups.notice)
@@ -204,6 +206,9 @@ class App:
             self.outbox.serve(bot.name, adapter)
             self.platforms.add(bot.name, adapter)
         return [(bot, adapter) for adapter in adapters]
+
+    def _new_seed(self) -> int:
+        return self._rng.getrandbits(32)
 
     def _curiosity(self, mind: str) -> Curiosity | None:
         """What tells which pairs are worth asking about, unless any are to be."""
@@ -278,7 +283,7 @@ class App:
             port=self.server.port,
             token=web.token,
             allowed_hosts=web.allowed_hosts,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=_new_id,
         )
         return adapter
 
@@ -305,16 +310,20 @@ class App:
         return True
 
     def _bind(self) -> Server:
-        """The page's port; without a page any port, for the control endpoint alone."""
+        """The page's port; with neither page nor API any port, for the control endpoint alone."""
         web = self.settings.adapters.web
-        paged = any("web" in bot.adapters for bot in self.settings.bots)
-        return Server(web.host, web.port) if paged else Server("127.0.0.1", 0)
+        served = self.settings.has_page or self.settings.serves_api
+        return Server(web.host, web.port) if served else Server("127.0.0.1", 0)
 
     async def _open_server(self) -> None:
         page: ASGIApp = Starlette()
         for adapter in self.adapters.values():
             if isinstance(adapter, Served):
                 page = adapter.guard(Starlette(routes=adapter.routes()))
+        if self.settings.serves_api:
+            web, api = self.settings.adapters.web, self.settings.api
+            guarded = openai_api.guarded(self._api.app(), web, api, self.server.port)
+            page = dispatch(openai_api.PREFIX, guarded, page)
         known = {**self.versions.calls(), "status": self._status}
         calls = control.control_app(lambda: self._control_token, known)
         await self.server.start(dispatch(control.PREFIX, calls, page))
@@ -392,6 +401,10 @@ class App:
 
 def _persona(told: PersonaSettings) -> Persona:
     return Persona(told.name, told.profile, told.greeting, told.first_words)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def show_claim(app: App) -> None:

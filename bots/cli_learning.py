@@ -47,6 +47,9 @@ def learn(settings: Settings, arguments: Arguments) -> int:
     with reach(settings) as call:
         begun = call("learn", mind=arguments.mind, chat=arguments.chat)
         if begun["state"] == "skipped":
+            if "no_base" in begun:
+                print(f"no lesson: {begun['have']} records are kept; set model.name to a base that can be trained")
+                return 0
             if "undecided" in begun:
                 print(f"no lesson until its duels are decided: {begun['undecided']}")
                 return 0
@@ -90,7 +93,8 @@ def lora_list(settings: Settings, arguments: Arguments) -> None:
     anchor = f" with {settings.model.lora}" if settings.model.lora else ""
     every, undecided = loras.listing(settings.loras_dir, mind), _undecided(settings, mind)
     active = {loras.active(settings.loras_dir, scope) for scope in {mind, *(one.scope for one in every)}}
-    print(f"{'*' if loras.active(settings.loras_dir, mind) == loras.BASE else ' '} base  {settings.model.name}{anchor}")
+    base, speaks = settings.model.name or settings.model.remote.model, loras.active(settings.loras_dir, mind)
+    print(f"{'*' if speaks == loras.BASE else ' '} base  {base}{anchor}")
     for version in every:
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""

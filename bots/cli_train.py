@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bots.settings import Settings, resolve_model
 from learner import loras
+from learner.engine.templates import TEMPLATES
 from learner.training import presets
 from learner.training.tuning import TrainingRefused, TuningSettings
 
@@ -82,7 +83,7 @@ def _options(command: Any, kind: str) -> None:
     command.add_argument("--packing", action=argparse.BooleanOptionalAction, help="several dialogues in one row")
     command.add_argument("--probe", action="append", dest="probes", metavar="TEXT", help="ask this while training")
     command.add_argument("--keep-thinking", action="store_true", default=None, help="learn <think> blocks too")
-    command.add_argument("--template", choices=("chatml", "plain"), help="for a base that has no chat template")
+    command.add_argument("--template", choices=sorted(TEMPLATES), help="a chat template instead of the base's own")
     command.add_argument("--dry-run", action="store_true", help="say what it will take, and train nothing")
     command.add_argument("--restart", action="store_true", help="do not go on with a run that was cut short")
     command.add_argument("--json", action="store_true", help="one JSON object a line")

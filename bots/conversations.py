@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from learner.engine.base import ChatMessage
+from learner.engine.lengths import estimated_tokens
 from learner.store.rows import Turn
 
 Render = Callable[[Sequence[ChatMessage]], tuple[int, ...]]
@@ -18,7 +19,7 @@ HISTORY_LIMIT = 64
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model will see, as messages and as token ids."""
+    """What the model will see, as messages and as token ids (none where only a server knows them)."""
 
     messages: tuple[ChatMessage, ...]
     token_ids: tuple[int, ...]
@@ -48,9 +49,10 @@ def build(
     for start in [*range(0, len(history), BLOCK), len(history)]:
         messages = (*head, *(_message(turn, names or {}) for turn in _opened(history[start:])), question)
         token_ids = render(messages)
-        if len(token_ids) <= budget:
+        length = len(token_ids) or estimated_tokens(messages)
+        if length <= budget:
             return Prompt(messages, token_ids)
-    raise MessageTooLong(f"{len(token_ids)} tokens, and {budget} fit")
+    raise MessageTooLong(f"{length} tokens, and {budget} fit")
 
 
 def said_by(name: str, text: str) -> str:

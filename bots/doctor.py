@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters import registry
 from adapters.base import Finding, Health, Person
-from bots.parts import AlreadyRunning, lock
+from bots.parts import AlreadyRunning, lock, remote_settings
 from bots.server import PortInUse, bind
 from bots.settings import BotSettings, Settings
 from learner import loras
@@ -38,7 +38,11 @@ class Visitor:
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """All findings, one after the other; those of a platform may take seconds."""
-    for finding in (*_data(settings), *_model(settings)):
+    for finding in _data(settings):
+        yield finding
+    if settings.model.engine == "remote":
+        yield await _server(settings)
+    for finding in _model(settings):
         yield finding
     for bot in settings.bots:
         for name in bot.adapters:
@@ -62,7 +66,7 @@ def _data(settings: Settings) -> Iterator[Finding]:
         return
     try:
         yield from _store(settings)
-        if any("web" in bot.adapters for bot in settings.bots):
+        if settings.has_page or settings.serves_api:
             yield _port(settings)
     finally:
         held.release()
@@ -89,6 +93,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
     name = settings.model.name
     if settings.model.engine == "scripted":
         yield Finding("model: scripted, for tests", True)
+    elif settings.model.engine == "remote" and not name:
+        yield Finding("no base model to train: records are kept, and nights do nothing", True)
     elif not os.path.isabs(name):
         yield Finding(f"model {name}, which the hub gives at the first start", True)
     else:
@@ -108,6 +114,23 @@ def _anchor(settings: Settings) -> Finding:
     except loras.LoraError as error:
         return Finding(what, False, f"{error}; set model.lora to what nightschool train wrote, or to nothing")
     return Finding(what, True)
+
+
+async def _server(settings: Settings) -> Finding:
+    """Whether the server of the remote engine answers, and has the model."""
+    from learner.engine.base import EngineError
+    from learner.engine.remote_wire import RemoteClient
+
+    wanted, client = settings.model.remote, RemoteClient(remote_settings(settings.model))
+    what = f"model {wanted.model} on {wanted.base_url}"
+    try:
+        listed = await client.models()
+    except EngineError as error:
+        return Finding(what, False, str(error))
+    finally:
+        await client.close()
+    there = wanted.model in listed
+    return Finding(what, there, "" if there else f"is not there; it has: {', '.join(listed[:20]) or 'none'}")
 
 
 def _imports(library: str, cure: str) -> Finding:

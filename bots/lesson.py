@@ -46,6 +46,7 @@ def night_request(settings: Settings, scope: str, number: int, owners: Iterable[
         device=model.device,
         dtype=model.dtype,
         quantisation=model.quantisation,
+        template=model.template,
         threads=settings.learner.threads,
         seed=number,
         owners=tuple(sorted(set(owners))),

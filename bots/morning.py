@@ -115,6 +115,8 @@ def _sentence(run: RunRow, speaks: str, words: Phrases) -> str:
     told["learned"] = say("morning_and").join(learned)
     if "challenges" in run.verdict:
         return say("morning_challenges", **{**told, "version": told["number"], "champion": run.verdict["challenges"]})
+    if run.state == "published" and "exported" in run.verdict:
+        return say("morning_exported", **{**told, "version": told["number"]})
     if run.state == "published":
         return say("morning_published", **{**told, "version": told["number"]})
     return say("morning_refused", why=_why(run, words), **told)

@@ -138,10 +138,11 @@ class Nights:
         """Let the running engine follow the pointer. Raises LoraMismatch, and the old one goes on speaking."""
         version, whose = self.active(scope), Scope.read(scope)
         engine = self._engines.get(whose.mind)
+        if engine is None or not engine.status().takes_loras:
+            return version
         if whose.name is not None:
-            if engine is not None:
-                await self.voices[whose.mind].check(scope)
-        elif engine is not None and (engine.status().active_lora or BASE) != version:
+            await self.voices[whose.mind].check(scope)
+        elif (engine.status().active_lora or BASE) != version:
             await engine.swap_lora(loras.active_folder(self._settings.loras_dir, scope))
             self._announce("lora", {"mind": scope, "lora": None if version == BASE else version})
             log.info("lora: %s now speaks for mind %s", version, scope)
@@ -198,6 +199,8 @@ class Nights:
         self._note(scope, {"phase": "records", "done": 0.0})
         records = await self._records(scope)
         have = len(records.pairs) + len(records.ratings)
+        if not self._settings.model.trains:
+            return NightResult(scope, "skipped", have, verdict={"no_base": True})
         if have < self._settings.learner.min_records:
             return NightResult(scope, "skipped", have)
         undecided = await self.undecided(scope)
@@ -273,6 +276,8 @@ class Nights:
                 await self._let_speak(scope, version)
         except (loras.LoraError, EngineError) as error:
             return await self._store_end(scope, number, "refused", have, None, (str(error),), verdict)
+        if not self._settings.model.speaks_loras:
+            verdict = {**verdict, "exported": True}
         return await self._store_end(scope, number, "published", have, version, (), verdict)
 
     async def _let_speak(self, scope: str, version: str) -> None:

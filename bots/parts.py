@@ -13,8 +13,9 @@ import filelock
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from bots.settings import Settings
+from bots.settings import ModelSettings, Settings
 from learner.engine.base import Engine
+from learner.engine.remote_settings import RemoteSettings
 
 
 @runtime_checkable
@@ -58,6 +59,10 @@ def build_engine(settings: Settings) -> Engine:
         from learner.engine.scripted import ScriptedEngine
 
         return ScriptedEngine()
+    if model.engine == "remote":
+        from learner.engine.remote import RemoteEngine
+
+        return RemoteEngine(remote_settings(model))
     from learner.engine.local import LocalEngine
     from learner.engine.local_settings import LocalSettings
 
@@ -72,5 +77,31 @@ def build_engine(settings: Settings) -> Engine:
             kv_cache_bytes=model.kv_cache_mb * 2**20,
             threads=model.threads,
             anchor=model.lora,
+            template=model.template,
+            thinking=model.thinking,
+            show_thoughts=model.show_thoughts,
         )
+    )
+
+
+def remote_settings(model: ModelSettings) -> RemoteSettings:
+    """The server that `[model.remote]` names, as the engine takes it."""
+    remote = model.remote
+    return RemoteSettings(
+        base_url=remote.base_url,
+        model=remote.model,
+        key=remote.key,
+        key_env=remote.key_env,
+        base=model.name,
+        template=model.template,
+        context_length=remote.context_tokens,
+        max_running=model.max_batch,
+        max_queue=model.max_queue,
+        retries=remote.retries,
+        pairs=remote.pairs,
+        lora=remote.lora,
+        lora_dir=remote.lora_dir,
+        begins_thinking=remote.begins_thinking,
+        show_thoughts=model.show_thoughts,
+        extra=remote.extra,
     )

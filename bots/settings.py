@@ -6,12 +6,15 @@ Knows nothing of what the settings are used for.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from adapters import registry
 from bots import persona_files
@@ -40,12 +43,43 @@ Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
+class RemoteModelSettings(Frozen):
+    """The OpenAI-compatible server that speaks where engine = "remote"; see learner/engine/remote_settings.py."""
+
+    base_url: str = ""
+    model: str = ""
+    key_env: str = ""
+    context_tokens: int = Field(8192, ge=64)
+    retries: int = Field(4, ge=0, le=20)
+    pairs: Literal["auto", "n", "requests"] = "auto"
+    lora: Literal["none", "vllm"] = "none"
+    lora_dir: str = ""
+    begins_thinking: bool = False
+    extra: dict[str, Any] = {}
+
+    @property
+    def key(self) -> str:
+        """The server's key; empty when none is configured."""
+        return os.environ.get(self.key_env, "") if self.key_env else ""
+
+    def faults(self) -> Iterator[str]:
+        """What keeps it from being used, each with its path."""
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.base_url):
+            yield "remote.base_url: expected where the server answers, such as http://127.0.0.1:11434/v1"
+        if not self.model:
+            yield "remote.model: expected the model's name on the server, such as qwen3:8b"
+        if self.key_env and not self.key:
+            yield f"remote.key_env: names {self.key_env}, and that environment variable is not set"
+        for name in sorted({"model", "messages", "stream", "n"} & self.extra.keys()):
+            yield f"remote.extra.{name}: is set with every request by the engine itself"
+
+
 class ModelSettings(Frozen):
-    """Which model speaks, and on what."""
+    """Which model speaks, and on what. With engine = "remote" `name` is the base that nights train, "" for none."""
 
     name: str = "starter"
     lora: str = ""  # the folder of a LoRA that `nightschool train` wrote: it speaks, and nights begin at it
-    engine: Literal["local", "scripted"] = "local"
+    engine: Literal["local", "remote", "scripted"] = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     quantisation: Literal["none", "nf4"] = "none"
@@ -54,6 +88,40 @@ class ModelSettings(Frozen):
     kv_cache_mb: int = Field(512, ge=0)
     threads: int = Field(0, ge=0)
     lora_slots: int = Field(8, ge=1)  # LoRAs of chats that are loaded at a time
+    template: Literal["auto", "chatml", "llama3", "mistral", "gemma", "glm4", "internlm", "baichuan", "plain"] = "auto"
+    thinking: bool = False  # let a reasoning model think before it replies, where its template can say so
+    show_thoughts: bool = False  # thoughts are part of replies: shown, and trained on
+    remote: RemoteModelSettings = RemoteModelSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def no_base_unless_named(cls, raw: Any) -> Any:
+        """The starter is no server's model: what nights train beside a server must be named."""
+        if isinstance(raw, dict) and raw.get("engine") == "remote":
+            return {"name": "", **raw}
+        return raw
+
+    @model_validator(mode="after")
+    def the_server_is_known(self) -> ModelSettings:
+        """Tell all that is missing of the server at once."""
+        faults = list(self.remote.faults()) if self.engine == "remote" else []
+        if self.engine == "remote" and self.name == "starter":
+            faults.append('name: with engine = "remote" it is the base that nights train; name the server\'s, or ""')
+        if self.engine != "remote" and not self.name:
+            faults.append("name: expected a folder, a Hugging Face id or modelscope:ID")
+        if faults:
+            raise PydanticCustomError("server", "{faults}", {"faults": "\n".join(faults)})
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a base that nights can train."""
+        return bool(self.name)
+
+    @property
+    def speaks_loras(self) -> bool:
+        """Whether what nights make can speak."""
+        return self.engine != "remote" or self.remote.lora != "none"
 
 
 class OfferSettings(Frozen):
@@ -230,6 +298,25 @@ class WebSettings(Frozen):
         return self
 
 
+class ApiSettings(Frozen):
+    """OpenAI's HTTP interface to the bots, on the page's host and port."""
+
+    enabled: Literal["auto", "on", "off"] = "auto"  # auto: where a bot has the page
+    key_env: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that clients send; empty when none is configured."""
+        return os.environ.get(self.key_env, "") if self.key_env else ""
+
+    @model_validator(mode="after")
+    def a_key_is_there(self) -> ApiSettings:
+        """Refuse to be open where a key was meant."""
+        if self.key_env and not self.key:
+            raise ValueError(f"key_env names {self.key_env}, and that environment variable is not set")
+        return self
+
+
 class ConsoleSettings(Frozen):
     """The terminal."""
 
@@ -259,6 +346,7 @@ class Settings(Frozen):
     synthesis: SynthesisSettings = SynthesisSettings()
     bots: tuple[BotSettings, ...] = (BotSettings(),)
     adapters: AdapterSettings = AdapterSettings()
+    api: ApiSettings = ApiSettings()
 
     @model_validator(mode="after")
     def names_are_known_and_unique(self) -> Settings:
@@ -272,6 +360,8 @@ class Settings(Frozen):
             for name in bot.adapters:
                 if name not in registry.known():
                     raise ValueError(f"bots.{index}.adapters: {name!r} is unknown; there are {registry.known()}")
+        if self.learner.probation == "on" and not self.model.speaks_loras:
+            raise ValueError('learner.probation: LoRAs can\'t duel on this server; see model.remote.lora, or set "off"')
         for name in ("console", "web"):
             if sum(name in bot.adapters for bot in self.bots) > 1:
                 raise ValueError(f"bots: only one bot can have the {name}")
@@ -303,6 +393,16 @@ class Settings(Frozen):
         spoken = {"language": self.language} if "language" in kind.model_fields else {}
         return kind.model_validate({**spoken, **common, **bot.platforms.get(name, {})})
 
+    @property
+    def has_page(self) -> bool:
+        """Whether a bot has the chat page."""
+        return any("web" in bot.adapters for bot in self.bots)
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether OpenAI's interface is served."""
+        return self.api.enabled == "on" or (self.api.enabled == "auto" and self.has_page)
+
     def ask_rate_of(self, bot: BotSettings) -> float:
         """The bot's own ask_rate, or the common one."""
         return self.ask_rate if bot.ask_rate is None else bot.ask_rate
@@ -326,7 +426,7 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(source, [_problem(fault) for fault in error.errors()]) from error
+        raise SettingsError(source, [line for fault in error.errors() for line in _problems(fault)]) from error
     home = source.resolve().parent
     bots, problems = _with_personas(settings, home)
     problems += _platform_problems(settings)
@@ -346,6 +446,8 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
 
 def resolve_model(name: str, home: Path) -> str:
     """The folder of a local model; ids of hubs stay as they are."""
+    if not name:
+        return ""
     if name == "starter":
         return str(ROOT / "data" / "starter")
     if name.startswith(("./", "../", "/", "~")) or (home / name).is_dir():
@@ -395,6 +497,13 @@ def _platform_problems(settings: Settings) -> list[str]:
             except registry.MissingLibrary as error:
                 found.append(f"bots.{index}.adapters: {error}")
     return found
+
+
+def _problems(fault: Any) -> list[str]:
+    """A line for each thing that one validator found."""
+    if fault["type"] != "server":
+        return [_problem(fault)]
+    return [".".join((*fault["loc"], line)) for line in fault["msg"].split("\n")]
 
 
 def _problem(fault: Any, under: str = "") -> str:

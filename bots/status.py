@@ -46,6 +46,8 @@ class Summaries:
         if self._nights.is_running(scope):
             return self._phrases.say("night_running")
         have, need = await self._nights.count(scope), self._settings.learner.min_records
+        if not self._settings.model.trains:
+            return self._phrases.say("night_no_base", have=have)
         if have < need:
             return self._phrases.say("night_few", have=have, need=need)
         undecided = await self._nights.undecided(scope)
@@ -68,8 +70,8 @@ class Summaries:
         scope = mind if place is None else self._scope(mind, place)
         speaks = self._own(scope) if scope != mind else COMMON
         return {
-            "model": Path(self._settings.model.name).name,
-            "lora": speaks if speaks != COMMON else self._engines[mind].status().active_lora or BASE,
+            "model": self._model(),
+            "lora": speaks if speaks != COMMON else self._lora(mind),
             "records": await self._nights.count(scope),
             "challenger": await self.challenger(mind),
         }
@@ -96,6 +98,17 @@ class Summaries:
 
     def _scope(self, mind: str, place: Place) -> str:
         return personal.scope_in(self._settings, mind, f"{place.platform}:{place.chat}")
+
+    def _model(self) -> str:
+        model = self._settings.model
+        return Path(model.name).name if model.engine != "remote" else model.remote.model
+
+    def _lora(self, mind: str) -> str:
+        """Who speaks; where no LoRA can, also which one is there for export."""
+        status, named = self._engines[mind].status(), self._nights.active(mind)
+        if status.takes_loras or named == BASE:
+            return status.active_lora or BASE
+        return self._phrases.say("lora_exported", version=named)
 
     async def challenger(self, mind: str) -> str:
         """How the duels of the undecided challenger stand, in words; empty when there is none."""
@@ -138,10 +151,14 @@ class Summaries:
             case "published" if "challenges" in result.verdict:
                 champion = result.verdict["challenges"]
                 return say("night_challenges", version=result.version, champion=champion)
+            case "published" if "exported" in result.verdict:
+                return say("night_exported", pairs=pairs, ratings=ratings, version=result.version)
             case "published":
                 return say("night_published", pairs=pairs, ratings=ratings, version=result.version)
             case "refused":
                 return say("night_refused", version=stays, reasons=reasons)
+            case "skipped" if "no_base" in result.verdict:
+                return say("night_no_base", have=result.have)
             case "skipped" if result.reasons:
                 return say("night_probation", **result.verdict)
             case "skipped":

@@ -183,6 +183,7 @@ class Talk:
             specs,
             chat="/".join((new.place.bot, new.place.platform, new.place.chat)),
             timeout=self._bot.reply_timeout,
+            messages=new.prompt,
         )
         streams = (shows.streams_offers if asks == "yes" else shows.streams) and not self._bot.blocked_words
         if adapter is None or not streams:

@@ -58,6 +58,8 @@ class Versions:
         have, need = await self._nights.count(scope), self._settings.learner.min_records
         if not self._nights.is_running(scope) and have < need:
             return {"state": "skipped", "have": have, "need": need}
+        if not self._settings.model.trains:
+            return {"state": "skipped", "have": have, "need": need, "no_base": True}
         undecided = await self._nights.undecided(scope)
         if undecided is not None:
             return {"state": "skipped", "have": have, "need": need, "undecided": str(undecided)}

@@ -55,6 +55,8 @@ class NightRequest:
     nice: int = 10
     seed: int = 0
     owners: tuple[str, ...] = ()
+    template: str = "auto"  # of learner/engine/templates.py, instead of the tokenizer's own
+
     name: str | None = None
 
     @property

@@ -115,7 +115,7 @@ def card(frozen: Frozen, night: Night, outcome: Outcome) -> dict[str, Any]:
         },
         "recipe": {**dataclasses.asdict(request.recipe), "learning_rate": outcome.learning_rate, "seed": request.seed},
         "run": request.number,
-        "template": night.renderer.fallback,
+        "template": night.renderer.named_template,
     }
 
 

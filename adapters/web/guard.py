@@ -1,4 +1,4 @@
-"""Keeps other web pages and strangers out: Host, Origin, content type, token. Knows no routes but /api.
+"""Keeps other web pages and strangers out: Host, Origin, content type, token. Knows no routes but what is private.
 
 A page elsewhere can make a browser send requests here, and with a DNS name that it points at
 127.0.0.1 even read the answers. It can choose neither the Host nor the Origin header.
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -107,26 +108,28 @@ class Hosts:
 
 
 class Gate:
-    """Who has shown the token. An empty token lets everybody in."""
+    """Who has shown the token, or one of the further keys. Where there are none, everybody is let in."""
 
-    def __init__(self, token: str, port: int) -> None:
+    def __init__(self, token: str, port: int, keys: tuple[str, ...] = ()) -> None:
         self._token = token.encode()
+        self._keys = tuple(key.encode() for key in (token, *keys) if key)
         # Cookies ignore ports: two bots on one machine must not log each other out.
         self._cookie = f"nightschool_{port}"
         self._pass = hmac.new(self._token, b"nightschool page", hashlib.sha256).hexdigest()
 
     @property
     def needed(self) -> bool:
-        return bool(self._token)
+        return bool(self._keys)
 
     def lets_in(self, request: Request) -> bool:
         if not self.needed:
             return True
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(shown.strip().encode("latin-1"), self._token)
+            given = shown.strip().encode("latin-1")
+            return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
         cookie = request.cookies.get(self._cookie, "")
-        return hmac.compare_digest(cookie.encode("utf-8", "replace"), self._pass.encode())
+        return bool(self._token) and hmac.compare_digest(cookie.encode("utf-8", "replace"), self._pass.encode())
 
     async def login(self, token: object, secure: bool) -> Response:
         shown = token.encode("utf-8", "replace") if isinstance(token, str) else b""
@@ -148,12 +151,24 @@ class Gate:
 
 
 class Guard:
-    """An ASGI app around another one: what it does not refuse goes through, with safer headers."""
+    """An ASGI app around another one: what it does not refuse goes through, with safer headers.
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, gate: Gate) -> None:
+    Paths under `private` need the gate's leave; `refuse(status, sentence)` makes the answers that refuse.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Hosts,
+        gate: Gate,
+        private: str = "/api",
+        refuse: Callable[[int, str], Response] = error,
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._gate = gate
+        self._private = private
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -171,13 +186,13 @@ class Guard:
         bound_port = (request.scope.get("server") or ("", 0))[1] or 0
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._hosts.accepts_host(hosts[0], bound_port):
-            return error(421, f"this Host is not the bot's; {_ADD}")
+            return self._refuse(421, f"this Host is not the bot's; {_ADD}")
         if any(not self._hosts.accepts_origin(origin, hosts[0], bound_port) for origin in origins):
-            return error(403, f"this Origin is not the bot's page; {_ADD}")
+            return self._refuse(403, f"this Origin is not the bot's page; {_ADD}")
         changes = request.method not in ("GET", "HEAD", "OPTIONS")
         elsewhere = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if elsewhere and not origins and (changes or _is_api(request.scope)):
-            return error(403, "another site's page asked for this")
+        if elsewhere and not origins and (changes or self._is_private(request.scope)):
+            return self._refuse(403, "another site's page asked for this")
         return None
 
     def _wrong_type(self, request: Request) -> Response | None:
@@ -186,24 +201,23 @@ class Guard:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
             return None
-        return error(415, "Content-Type must be application/json")
+        return self._refuse(415, "Content-Type must be application/json")
 
     async def _stranger(self, request: Request) -> Response | None:
         is_login = request.method == "POST" and _path(request.scope) == LOGIN_PATH
-        if not _is_api(request.scope) or is_login or self._gate.lets_in(request):
+        if not self._is_private(request.scope) or is_login or self._gate.lets_in(request):
             return None
         if "authorization" in request.headers:
             await asyncio.sleep(FAILURE_SECONDS)
-        return error(401, "log in, or send 'Authorization: Bearer TOKEN'")
+        return self._refuse(401, "log in, or send 'Authorization: Bearer TOKEN'")
+
+    def _is_private(self, scope: Scope) -> bool:
+        path = _path(scope)
+        return path == self._private or path.startswith(f"{self._private}/")
 
 
 def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))
-
-
-def _is_api(scope: Scope) -> bool:
-    path = _path(scope)
-    return path == "/api" or path.startswith("/api/")
 
 
 def _safer(send: Send) -> Send:

@@ -37,20 +37,23 @@ class Sampling:
 class CandidateSpec:
     """One candidate wanted: its sampling, its seed, and the LoRA version that is to speak.
 
-    `lora` is "active" (whatever is active when the request is admitted), "base" (no LoRA but
-    the anchor, where one is set),
-    or a version such as "0007" that the engine holds.
+    `lora` is "active" (whatever is active when the request is admitted), "base" (no LoRA but the
+    anchor, where one is set), or a version such as "0007" that the engine holds. `top_logprobs` asks
+    for so many of the likeliest tokens at each place, for those who look; engines that know none give none.
     """
 
     sampling: Sampling
     seed: int
     lora: str = "active"
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """A prompt as token ids, and the candidates wanted for it.
+    """A prompt, and the candidates wanted for it.
 
+    `prompt_ids` are the prompt as the engine's `render` gave it, `messages` what it was rendered from: a model on this
+    machine reads the first, a server elsewhere is sent the second.
     `chat` names the conversation whose KV cache may be reused and kept (None: neither).
     `timeout` is in seconds from submission to the last token; on time-out what was generated
     so far is returned with finish "timeout".
@@ -60,6 +63,7 @@ class GenerateRequest:
     candidates: tuple[CandidateSpec, ...]
     chat: str | None = None
     timeout: float = 120.0
+    messages: tuple[ChatMessage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ class Candidate:
 
     `token_ids` holds the completion, the end token included when it ended itself;
     `logprobs[i]` is the log-probability of `token_ids[i]` under the unwarped policy
-    (temperature 1, no top_p, no penalty). `lora` is the version that made it, None for the base.
+    (temperature 1, no top_p, no penalty). Either is empty where the engine cannot tell. `lora` is the version that made
+    it, None for the base. `top_logprobs[i]` holds the likeliest tokens at `token_ids[i]` as (id, log-probability),
+    likeliest first, where the spec asked for them.
     """
 
     text: str
@@ -77,6 +83,7 @@ class Candidate:
     lora: str | None
     spec: CandidateSpec
     finish: Finish
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Generated:
 class EngineStatus:
     """What the engine is doing now, for the page and `nightschool status`.
 
-    `error` says why it answers no more, when its thread has died.
+    `error` says why it answers no more, when its thread has died. Without `takes_loras` no LoRA ever speaks here: what
+    nights make is for export.
     """
 
     model: str
@@ -101,6 +109,7 @@ class EngineStatus:
     queued: int
     tokens_per_second: float
     error: str | None = None
+    takes_loras: bool = True
 
 
 class EngineError(Exception):
@@ -137,7 +146,14 @@ class Engine(Protocol):
     context_length: int
 
     def render(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
-        """Token ids of `messages` under the chat template, ready for the assistant's reply."""
+        """Token ids of `messages` under the chat template, ready for the assistant's reply.
+
+        Empty where only a server elsewhere knows the tokens.
+        """
+        ...
+
+    def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """What each token writes, which may be part of a character; nothing for special ones."""
         ...
 
     async def start(self) -> None: ...

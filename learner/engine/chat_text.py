@@ -14,55 +14,51 @@ from typing import Any
 
 from learner.engine.base import ChatMessage, EngineError, ModelUnusable
 from learner.engine.detokenise import Decode
+from learner.engine.templates import TEMPLATES
+from learner.engine.thinking import CLOSE, OPEN
+from learner.engine.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-PLAIN = (
-    "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-FALLBACKS = {"chatml": CHATML, "plain": PLAIN}  # for a model that has no template of its own
 NOTHING_SAID = {"role": "user", "content": "…"}  # stands before an assistant who speaks first
 
 
 class ChatText:
     """A model's tokenizer and chat template.
 
-    `fallback` names the template that stands in for a missing one; empty where the model has its own.
+    `named` is the template of TEMPLATES that stands in for the model's own; empty where that is used.
     """
 
-    def __init__(self, tokenizer: Any, template: str = "") -> None:
-        """`template` is the fallback to take, if one is needed; empty: by the model's vocabulary."""
-        self._tokenizer = tokenizer
-        self.fallback = ""
-        if not tokenizer.chat_template:
-            self.fallback = template or self._fitting()
-            tokenizer.chat_template = FALLBACKS[self.fallback]
+    def __init__(self, tokenizer: Any, thinking: bool = False, template: str = "auto") -> None:
+        """`thinking`: let the template ask for thoughts, if it knows how.
+
+        `template` names one of TEMPLATES; "auto" is the tokenizer's own, and where it has none, one that fits it.
+        """
+        self._tokenizer, self._thinking = tokenizer, thinking
+        self.named = ""
+        self.end = self._choose(template)
         names = sorted(map(str, tokenizer.all_special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, names))) if names else None
         self.decode: Decode = self._decoder()
+        self._bytes = TokenBytes(tokenizer)
         # The first call settles the tokenizer's padding and truncation, so that later ones may run in
         # the event loop's thread while the engine's thread decodes.
         tokenizer("a", add_special_tokens=False)
 
     @classmethod
-    def load(cls, folder: Path, template: str = "") -> ChatText:
+    def load(cls, folder: Path, thinking: bool = False, template: str = "auto") -> ChatText:
         """The tokenizer in a model's folder. Raises ModelUnusable."""
         from transformers import AutoTokenizer
 
         try:
-            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True), template)
+            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True), thinking, template)
         except Exception as exc:
             raise ModelUnusable(f"the tokenizer in {folder} cannot be loaded ({type(exc).__name__}: {exc})") from exc
 
     @property
-    def end_id(self) -> int | None:
-        """The tokenizer's own end token."""
-        return self._tokenizer.eos_token_id
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a reply: the template's, and the tokenizer's own."""
+        return frozenset(i for i in (self.end, self._tokenizer.eos_token_id) if i is not None)
 
     def render(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
         """Token ids of `messages` under the template, ready for the assistant's reply."""
@@ -82,28 +78,65 @@ class ChatText:
                     return self._apply(other)
             raise EngineError(f"the model's chat template refuses these messages: {first}") from first
 
+    def reply(self, text: str, ended: bool = True) -> tuple[int, ...]:
+        """Token ids of a reply as the model would have written it, with the end token if it `ended` itself."""
+        ids = self._tokenizer(self.harmless(text), add_special_tokens=False)["input_ids"]
+        return (*ids, *([self.end] if ended and self.end is not None else []))
+
+    def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """What each token writes, which may be part of a character; nothing for special ones."""
+        return tuple(map(self._bytes, token_ids))
+
     def _apply(self, turns: list[dict[str, str]]) -> str:
-        return self._tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=False, enable_thinking=False
-        )
+        # Qwen3's and GLM-4.5's ask for enable_thinking, DeepSeek-V3.1's and Granite's for thinking, others for neither.
+        named = {"enable_thinking": self._thinking, "thinking": self._thinking}
+        return self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **named)
 
     def harmless(self, content: str) -> str:
         """Text in which no special token can be forged, and that is valid Unicode."""
         valid = content.encode("utf-8", errors="replace").decode("utf-8")
         return self._special.sub(lambda m: f"{m[0][0]} {m[0][1:]}", valid) if self._special else valid
 
-    def _fitting(self) -> str:
-        chatml = "<|im_start|>" in self._tokenizer.get_vocab()
-        logger.warning("the model has no chat template; using %s", "ChatML" if chatml else "plain 'User: … Assistant:'")
-        return "chatml" if chatml else "plain"
+    def _choose(self, name: str) -> int | None:
+        """Set the template that `name` says; returns the token that ends a reply in it, if there is one."""
+        tokenizer = self._tokenizer
+        if name == "auto" and tokenizer.chat_template:
+            return end_token(tokenizer)
+        if name == "auto":
+            name = "chatml" if "<|im_start|>" in tokenizer.get_vocab() else "plain"
+            logger.warning("the model has no chat template; using %s (model.template names others)", name)
+        self.named, chosen = name, TEMPLATES[name]
+        tokenizer.chat_template = chosen.jinja
+        if chosen.end in tokenizer.get_vocab():
+            return int(tokenizer.convert_tokens_to_ids(chosen.end))
+        if chosen.end:
+            logger.warning("the model's vocabulary has no %s, which ends replies in the template %s", chosen.end, name)
+        own: int | None = tokenizer.eos_token_id
+        return own
 
     def _decoder(self) -> Decode:
+        """A decoder that leaves special tokens out, but for the tags of thoughts, which must be seen to be dropped."""
+        special = dict(zip(self._tokenizer.all_special_tokens, self._tokenizer.all_special_ids, strict=True))
+        if {OPEN, CLOSE} & special.keys():
+            unseen = {token for name, token in special.items() if name not in (OPEN, CLOSE)}
+            return lambda ids: self._tokenizer.decode(
+                [i for i in ids if i not in unseen], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is not None:
             return lambda ids: backend.decode(list(ids), skip_special_tokens=True)
         return lambda ids: self._tokenizer.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+
+
+def end_token(tokenizer: Any) -> int | None:
+    """The token that ends a reply: ChatML's where the vocabulary has it, else the tokenizer's own, if it has one."""
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    if isinstance(end, int) and end >= 0 and end != tokenizer.unk_token_id:
+        return end
+    own: int | None = tokenizer.eos_token_id
+    return own
 
 
 def _folded(turns: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from learner.engine.base import Candidate, CandidateSpec, Finish, Generated, Gen
 from learner.engine.detokenise import Decode, TextStream
 from learner.engine.lora_slots import LoraSlot
 from learner.engine.sampling import Draw
+from learner.engine.thinking import OPEN, TAG_TOKENS, ThoughtFilter
 
 
 class Branch:
@@ -59,11 +60,14 @@ class Branch:
         return self._stream.finish()
 
     def candidate(self) -> Candidate:
-        """What was generated."""
+        """What was generated, without thoughts: where a token holds both, no tokens are told."""
         version = self.slot.name if self.slot is not None else None
         finish = self.finish or "cancelled"
-        tokens, logprobs = tuple(self.tokens), tuple(self._logprobs)
-        return Candidate(self._stream.text, tokens, logprobs, version, self.spec, finish)
+        first = self._stream.reply_from
+        said = slice(len(self.tokens) if first is None else first, len(self.tokens))
+        tokens, logprobs = tuple(self.tokens[said]), tuple(self._logprobs[said])
+        tops = tuple(self.draw.tops[said])
+        return Candidate(self._stream.text, tokens, logprobs, version, self.spec, finish, tops)
 
 
 @dataclass(eq=False)
@@ -77,12 +81,13 @@ class Job:
     branches: list[Branch] = field(default_factory=list)
     admitted: bool = False
 
-    def branch_out(self, decode: Decode, vocabulary: int, device: torch.device) -> None:
-        """Make a branch for each candidate wanted."""
+    def branch_out(self, decode: Decode, vocabulary: int, device: torch.device, hides: bool = True) -> None:
+        """Make a branch for each candidate wanted; thoughts are part of what it says unless it `hides` them."""
         prompt = self.request.prompt_ids
+        begun = decode(prompt[-TAG_TOKENS:]).rstrip().endswith(OPEN)
         for index, spec in enumerate(self.request.candidates):
-            draw = Draw(spec.sampling, spec.seed, prompt, vocabulary, device)
-            stream = TextStream(decode, spec.sampling.stop)
+            draw = Draw(spec.sampling, spec.seed, prompt, vocabulary, device, spec.top_logprobs)
+            stream = TextStream(decode, spec.sampling.stop, ThoughtFilter(begun) if hides else None)
             self.branches.append(Branch(index, spec, len(prompt), draw, stream))
 
     def open(self) -> list[Branch]:

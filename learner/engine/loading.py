@@ -72,7 +72,7 @@ def load(settings: LocalSettings) -> LoadedModel:
     linears = install(model, speaking, copy=settings.weight_copy == "auto")
     base = BaseModel(fingerprint(folder), _sizes(linears), layout.dtype, device)
     anchor = _anchor(settings, base)
-    text = ChatText.load(folder, loras.read(Path(settings.anchor)).template if anchor else "")
+    text = ChatText.load(folder, settings.thinking, _template(settings))
     threads = torch.get_num_threads()
     return LoadedModel(
         model=model,
@@ -98,6 +98,13 @@ def _anchor(settings: LocalSettings, base: BaseModel) -> LoraSlot | None:
         return replace(read(Path(settings.anchor), replace(base, anchor=None)), version=BASE_KEY)
     except LoraMismatch as exc:
         raise ModelUnusable(f"model.lora: {exc}") from exc
+
+
+def _template(settings: LocalSettings) -> str:
+    """The template that config.toml names, or else the one that the anchor was trained in."""
+    if settings.template != "auto" or not settings.anchor:
+        return settings.template
+    return loras.read(Path(settings.anchor)).template or "auto"
 
 
 def _device(name: str) -> torch.device:
@@ -190,7 +197,7 @@ def _sizes(linears: Mapping[str, EngineLinear]) -> dict[str, tuple[int, int]]:
 def _end_ids(model: Any, text: ChatText) -> frozenset[int]:
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [named]
-    return frozenset(i for i in (*ids, text.end_id) if i is not None)
+    return text.end_ids | {i for i in ids if i is not None}
 
 
 def _context_length(model: Any, settings: LocalSettings) -> int:

@@ -84,6 +84,12 @@ class LocalEngine:
             raise EngineClosed("the engine is not running; start() loads the model")
         return self._model.text.render(messages)
 
+    def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """What each token writes; nothing for special ones."""
+        if self._model is None:
+            raise EngineClosed("the engine is not running; start() loads the model")
+        return self._model.text.token_bytes(token_ids)
+
     async def generate(self, request: GenerateRequest, on_text: OnText | None = None) -> Generated:
         """Run `request`. Raises EngineBusy, PromptTooLong, EngineClosed."""
         from learner.engine.jobs import Job

@@ -15,6 +15,8 @@ class LocalSettings:
     `max_queue` requests may wait. `threads` None: one for tiny models, else torch's default.
     `weight_copy`: on CPU in fp32, decode from 16-bit copies of weights that are 16-bit numbers anyway
     (half the memory to read per token; half as much memory again, taken only where a quarter of it is free).
+    `template`: one of learner/engine/templates.py instead of the tokenizer's own chat template.
+    `thinking`: let a template that can ask for thoughts do so. Thoughts are no part of replies unless `show_thoughts`.
     """
 
     model: str
@@ -30,3 +32,6 @@ class LocalSettings:
     weight_copy: Literal["auto", "off"] = "auto"
     forward: Literal["auto", "general"] = "auto"
     anchor: str = ""
+    template: str = "auto"
+    thinking: bool = False
+    show_thoughts: bool = False

@@ -15,8 +15,8 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from learner.engine.chat_text import CHATML
 from learner.engine.fingerprint import fingerprint
+from learner.engine.templates import CHATML
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 

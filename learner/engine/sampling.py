@@ -22,9 +22,11 @@ class Draw:
     """How one candidate is drawn: its settings, its generator, and the tokens it has seen."""
 
     def __init__(
-        self, sampling: Sampling, seed: int, seen: Sequence[int], vocabulary: int, device: torch.device
+        self, sampling: Sampling, seed: int, seen: Sequence[int], vocabulary: int, device: torch.device, top: int = 0
     ) -> None:
-        self.sampling = sampling
+        """`top` is how many of the likeliest tokens are to be written down at each draw, in `tops`."""
+        self.sampling, self.top = sampling, min(top, vocabulary)
+        self.tops: list[tuple[tuple[int, float], ...]] = []
         self._generator = torch.Generator().manual_seed(seed % 2**63)
         self.seen: Tensor | None = None
         if sampling.repetition_penalty != 1.0:
@@ -77,8 +79,10 @@ class Plan:
         tokens = warped.argmax(-1) if self.all_greedy else self._sample(warped / self.temperatures)
         chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
         numbers = tokens.tolist()
-        for draw, token in zip(self.draws, numbers, strict=True):
+        for row, (draw, token) in enumerate(zip(self.draws, numbers, strict=True)):
             draw.saw(token)
+            if draw.top:
+                draw.tops.append(_likeliest(logits[row], draw.top))
         return tokens, numbers, chosen.tolist()
 
     def _penalise(self, logits: Tensor) -> Tensor:
@@ -106,3 +110,9 @@ class Plan:
         last = (mass > 0).sum(-1, keepdim=True).sub_(1).clamp_(min=0)
         index = (reached <= uniforms * reached[:, -1:]).sum(-1, keepdim=True).minimum(last)
         return ids.gather(1, index).squeeze(1)
+
+
+def _likeliest(logits: Tensor, count: int) -> tuple[tuple[int, float], ...]:
+    """The likeliest tokens of one row, [vocabulary], with their log-probabilities under the unwarped policy."""
+    values, ids = logits.log_softmax(-1).topk(count)
+    return tuple(zip(ids.tolist(), values.tolist(), strict=True))

@@ -148,7 +148,7 @@ class Scheduler:
 
     def _branch_out(self, job: Job) -> None:
         model = self._model
-        job.branch_out(model.text.decode, model.vocabulary, model.layout.device)
+        job.branch_out(model.text.decode, model.vocabulary, model.layout.device, not self._settings.show_thoughts)
 
     def _begin(self, job: Job) -> None:
         """Branch a request out, and queue one prefill for each LoRA that is to speak."""

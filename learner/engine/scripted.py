@@ -144,6 +144,10 @@ class ScriptedEngine:
         """Token ids of `messages`, ready for the assistant's reply."""
         return encode(messages)
 
+    def token_bytes(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """The byte that each token is; nothing for special ones."""
+        return tuple(bytes([token]) if token < END else b"" for token in token_ids)
+
     async def start(self) -> None:
         """Open for requests."""
         self._slots = asyncio.Semaphore(self._max_running)

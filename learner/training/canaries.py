@@ -32,11 +32,12 @@ class Canary:
 
 @dataclass(frozen=True)
 class Reply:
-    """A generated reply: its text, its tokens, and whether it ended itself."""
+    """A generated reply: its text without thoughts, its tokens, whether it ended itself, whether it holds a thought."""
 
     text: str
     tokens: tuple[int, ...]
     ended: bool
+    thought: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from learner.engine.thinking import OPEN, TAG_TOKENS, ThoughtFilter
 from learner.training.canaries import Reply
 from learner.training.examples import Tokens
 from learner.training.model import ChatRenderer
@@ -67,7 +68,14 @@ def _batch(
             drawn, mask, positions = drawn[keep], mask[keep], positions[keep]
         ids, positions = drawn[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-    return [Reply(renderer.text(tokens), tuple(tokens), tokens[-1] in renderer.ends) for tokens in made]
+    return [told(renderer, prompt, tokens) for prompt, tokens in zip(prompts, made, strict=True)]
+
+
+def told(renderer: ChatRenderer, prompt: Tokens, tokens: Sequence[int]) -> Reply:
+    """What was generated after `prompt`, as people would see it."""
+    thoughts = ThoughtFilter(renderer.text(prompt[-TAG_TOKENS:]).rstrip().endswith(OPEN))
+    text = thoughts.push(renderer.text(tokens)) + thoughts.finish()
+    return Reply(text, tuple(tokens), tokens[-1] in renderer.ends, thoughts.hid or thoughts.stray)
 
 
 def _left_padded(prompts: Sequence[Tokens], pad: int, device: Any) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ def merge(base: str, lora: Path, output: Path) -> None:
     built = output.with_name(f".{output.name}.part")
     shutil.rmtree(built, ignore_errors=True)
     built.mkdir(parents=True)
-    write_model(built, network, ChatRenderer.of_folder(folder, card.template), folder)
+    write_model(built, network, ChatRenderer.of_folder(folder, card.template or "auto"), folder)
     told = {"base": card.shape.base, "lora": loras.anchor_id(lora), "version": card.version}
     (built / MERGED).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     built.rename(output)

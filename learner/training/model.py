@@ -37,6 +37,7 @@ class ModelSource:
     device: str = "auto"
     dtype: str = "auto"
     quantisation: str = "none"
+    template: str = "auto"
 
     def resolved_device(self) -> str:
         """`auto` is the first GPU when there is one."""
@@ -55,24 +56,25 @@ class ModelSource:
 class ChatRenderer:
     """Messages and replies as the model's tokens, just as the engine makes them. See `examples.Renderer`."""
 
-    def __init__(self, tokenizer: Any, ends: Iterable[int] = (), template: str = "") -> None:
-        """`template` names the one to take where the model has none: see `chat_text.FALLBACKS`."""
+    def __init__(self, tokenizer: Any, ends: Iterable[int] = (), template: str = "auto") -> None:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self.tokenizer, self._text = tokenizer, ChatText(tokenizer, template)
-        self.fallback = self._text.fallback
-        self.end = _end_token(tokenizer)
+        self.tokenizer, self._text = tokenizer, ChatText(tokenizer, template=template)
+        if self._text.end is None:
+            raise ModelUnusable("the model's tokenizer has no end token, and model.template names no other")
+        self.named_template = self._text.named
+        self.end = self._text.end
         self.ends = frozenset({self.end, *ends})
 
     @classmethod
-    def load(cls, source: ModelSource, base: PreTrainedModel, template: str = "") -> ChatRenderer:
+    def load(cls, source: ModelSource, base: PreTrainedModel) -> ChatRenderer:
         """The tokenizer in the model's folder, with every token that ends a reply of `base`."""
         ends = base.generation_config.eos_token_id if base.generation_config else None
         known = ends if isinstance(ends, list) else [ends] if ends is not None else []
-        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known, template)
+        return cls(AutoTokenizer.from_pretrained(resolve(source.model)), known, source.template)
 
     @classmethod
-    def of_folder(cls, folder: Path, template: str = "") -> ChatRenderer:
+    def of_folder(cls, folder: Path, template: str = "auto") -> ChatRenderer:
         """The tokenizer in a model's folder alone."""
         return cls(AutoTokenizer.from_pretrained(folder), (), template)
 
@@ -211,10 +213,3 @@ def _quantised(source: ModelSource) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=source.resolved_dtype(),
     )
-
-
-def _end_token(tokenizer: Any) -> int:
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    if isinstance(end, int) and end >= 0 and end != tokenizer.unk_token_id:
-        return end
-    return int(tokenizer.eos_token_id)

@@ -123,11 +123,12 @@ class Night:
 
     def _load(self) -> None:
         request = self.request
-        source = ModelSource(request.model, request.device, request.dtype, request.quantisation)
+        began = loras.read(Path(request.anchor)) if request.anchor else None
+        template = began.template if began and began.template and request.template == "auto" else request.template
+        source = ModelSource(request.model, request.device, request.dtype, request.quantisation, template)
         self.progress("load", 0.5, "loading the model")
         base = model.load_base(source)
-        began = loras.read(Path(request.anchor)) if request.anchor else None
-        self.renderer = ChatRenderer.load(source, base, began.template if began else "")
+        self.renderer = ChatRenderer.load(source, base)
         self.parameters = sum(parameter.numel() for parameter in base.parameters())
         self.shape = self._shape(base)
         self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)

@@ -189,7 +189,9 @@ class Practice:
         made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.seed + 1 + number))
         rows: list[Row] = []
         for place, prompt in enumerate(self.prompts):
-            ended = (reply.tokens for reply in made[place * each : (place + 1) * each] if reply.ended)
+            ended = (
+                reply.tokens for reply in made[place * each : (place + 1) * each] if reply.ended and not reply.thought
+            )
             different = tuple(dict.fromkeys(ended))
             if len(different) > 1:
                 rows.append((prompt, different))

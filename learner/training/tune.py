@@ -106,7 +106,7 @@ class Tuning:
         self.tell(Told("load", "loading the model"))
         set_seed(settings.seed)
         base = self._base()
-        renderer = ChatRenderer.load(self.source, base, settings.template)
+        renderer = ChatRenderer.load(self.source, base)
         parameters = sum(parameter.numel() for parameter in base.parameters())
         network = self._with_lora(base)
         trainer = self._trainer(network, renderer, settings.rate(parameters))
@@ -265,7 +265,7 @@ class Tuning:
             "records": {"trained": settings.kind, **tuned.counts},
             "recipe": {"method": settings.method, "steps": tuned.best_step, "seed": settings.seed},
             "run": 0,
-            "template": renderer.fallback,
+            "template": renderer.named_template,
         }
 
     def _report(self, tuned: Tuned, renderer: ChatRenderer) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class Tuning:
                 "perplexity": measured.perplexity,
                 "tokens": measured.tokens,
             }
-        row |= {"settings": dataclasses.asdict(self.settings), "template": renderer.fallback or "the model's own"}
+        row |= {"settings": dataclasses.asdict(self.settings), "template": renderer.named_template or "the model's own"}
         return row | {"curve": self.run_folder.noted(CURVE), "samples": self.run_folder.noted(SAMPLES)}
 
 
@@ -289,7 +289,7 @@ def source_of(settings: TuningSettings) -> ModelSource:
         raise TrainingRefused(
             f"--quantisation {quantisation} goes with --method qlora; {settings.method} trains without"
         )
-    source = ModelSource(settings.base, settings.device, settings.dtype, quantisation)
+    source = ModelSource(settings.base, settings.device, settings.dtype, quantisation, settings.template)
     device = source.resolved_device()
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnusable('--device is "cuda", but torch sees no CUDA device')

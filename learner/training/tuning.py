@@ -62,7 +62,7 @@ class TuningSettings:
     eval_every: int = 0
     patience: int = 3
     keep_thinking: bool = False
-    template: str = ""
+    template: str = "auto"
     probes: tuple[str, ...] = ()
     seed: int = 0
     threads: int = 0

@@ -20,9 +20,12 @@ from learner.engine.base import (
     PromptTooLong,
     Sampling,
 )
+from learner.engine.remote import RemoteEngine
+from learner.engine.remote_settings import RemoteSettings
 from learner.engine.scripted import ScriptedEngine
 from tests.learner.engine_tiny import engine as local_engine
 from tests.learner.engine_tiny import lora, run
+from tests.learner.remote_far import RemoteFar
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -43,15 +46,28 @@ async def scripted() -> AsyncIterator[ScriptedEngine]:
         await engine.close()
 
 
-@pytest.fixture(params=["scripted", "local"])
+@asynccontextmanager
+async def remote() -> AsyncIterator[RemoteEngine]:
+    async with RemoteFar(lambda messages, seed: f"{messages[-1]['content']} {seed} {'é你😊' * 40}") as far:
+        settings = RemoteSettings(far.url, far.model, max_running=4, max_queue=2, context_length=1024, lora="vllm")
+        engine = RemoteEngine(settings)
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.close()
+
+
+@pytest.fixture(params=["scripted", "local", "remote"])
 def make(request: pytest.FixtureRequest) -> Callable[[], AsyncIterator[Engine]]:
     """Makes a started engine that runs four candidates and lets two requests wait."""
-    return scripted if request.param == "scripted" else lambda: local_engine(max_batch=4, max_queue=2)
+    engines = {"scripted": scripted, "local": lambda: local_engine(max_batch=4, max_queue=2), "remote": remote}
+    return engines[request.param]
 
 
 def ask(engine: Engine, *seeds: int, tokens: int = 60, **options) -> GenerateRequest:  # type: ignore[no-untyped-def]
     specs = tuple(CandidateSpec(Sampling(max_tokens=tokens), seed) for seed in seeds or (1,))
-    return GenerateRequest(engine.render(MESSAGES), specs, **options)
+    return GenerateRequest(engine.render(MESSAGES), specs, messages=tuple(MESSAGES), **options)
 
 
 def test_candidates_answer_their_specs_and_stream(make) -> None:  # type: ignore[no-untyped-def]
@@ -63,7 +79,7 @@ def test_candidates_answer_their_specs_and_stream(make) -> None:  # type: ignore
             assert [c.spec.seed for c in out.candidates] == [1, 2]
             for index, candidate in enumerate(out.candidates):
                 assert "".join(text for at, text in texts if at == index) == candidate.text
-                assert len(candidate.token_ids) == len(candidate.logprobs) <= 60
+                assert len(candidate.token_ids) == len(candidate.logprobs) <= 60  # a server tells neither
                 assert all(logprob < 0 for logprob in candidate.logprobs)
             assert [c.text for c in again.candidates] == [c.text for c in out.candidates]
             assert engine.status().running == engine.status().queued == 0
@@ -121,7 +137,8 @@ def test_a_reply_keeps_the_version_it_began_with(make, tmp_path: Path) -> None: 
             with pytest.raises(LoraMismatch):
                 await engine.swap_lora(tmp_path / "0666")
             assert engine.status().active_lora == "0001"
-            unknown = GenerateRequest(engine.render(MESSAGES), (CandidateSpec(Sampling(), 1, "0042"),))
+            named = (CandidateSpec(Sampling(), 1, "0042"),)
+            unknown = GenerateRequest(engine.render(MESSAGES), named, messages=tuple(MESSAGES))
             with pytest.raises(EngineError, match="0042 is not loaded"):
                 await engine.generate(unknown)
 

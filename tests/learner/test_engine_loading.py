@@ -156,5 +156,5 @@ def test_a_model_without_a_template_is_given_one(caplog: pytest.LogCaptureFixtur
     tokenizer.chat_template = None
     with caplog.at_level(logging.WARNING):
         text = ChatText(tokenizer)
-    assert "no chat template; using ChatML" in caplog.text
+    assert "no chat template; using chatml" in caplog.text
     assert text.render(MESSAGES)[-11:] == text.render(MESSAGES[:1])[-11:]

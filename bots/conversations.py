@@ -18,10 +18,17 @@ HISTORY_LIMIT = 64
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model will see, as messages and as token ids."""
+    """What the model will see, as messages and as token ids.
+
+    The history begins at index `start` of what was given, `first` is the id of the first turn held (None: none is);
+    `recalled` are the turns from before that the system prompt quotes.
+    """
 
     messages: tuple[ChatMessage, ...]
     token_ids: tuple[int, ...]
+    start: int = 0
+    first: int | None = None
+    recalled: tuple[int, ...] = ()
 
 
 class MessageTooLong(Exception):
@@ -35,10 +42,11 @@ def build(
     render: Render,
     budget: int,
     names: Mapping[str, str] | None = None,
+    begin: int = 0,
 ) -> Prompt:
     """Join the system prompt, as much history as fits `budget` tokens, and the new message.
 
-    With `names`, by person, the history says who said what, as a group's does.
+    With `names`, by person, the history says who said what, as a group's does. It holds nothing before index `begin`.
 
     History goes in blocks of BLOCK turns counted from its start, so that the KV cache of the kept
     prefix serves several turns. Raises MessageTooLong.
@@ -46,11 +54,13 @@ def build(
     head = (ChatMessage("system", system),) if system else ()
     turns = tuple(_message(turn, names or {}) for turn in history)
     question = ChatMessage("user", text)
-    for start in [*range(0, len(turns), BLOCK), len(turns)]:
-        messages = (*head, *_from_user(turns[start:]), question)
+    for start in [*range(begin, len(turns), BLOCK), len(turns)]:
+        held = _from_user(turns[start:])
+        messages = (*head, *held, question)
         token_ids = render(messages)
         if len(token_ids) <= budget:
-            return Prompt(messages, token_ids)
+            first = history[-len(held)].id if held else None
+            return Prompt(messages, token_ids, start, first)
     raise MessageTooLong(f"{len(token_ids)} tokens, and {budget} fit")
 
 

@@ -161,7 +161,7 @@ class FakeBot:
 
     def _recalled(self, message: Message) -> tuple[MemoryLine, ...]:
         said = [line for line in self.lines[message.chat] if line.role == "user"] if "remember" in message.text else []
-        return tuple(MemoryLine("user", line.text, line.at) for line in said[:2])
+        return tuple(MemoryLine("user", line.text, line.at) for line in said[:-1])
 
     async def recalled_by(self, exchange: str) -> tuple[MemoryLine, ...]:
         lines = itertools.chain(*self.lines.values())

@@ -6,10 +6,11 @@ migration sets up; a database without it finds nothing, see `why_not`.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -140,16 +141,24 @@ def _by_vector(c: Connection, wanted: Search, asked: Sequence[float]) -> list[Me
     rows = c.execute(query).all()
     if not rows:
         return []
-    near_ = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1) @ np.asarray(asked, "<f4")
-    best_ = sorted(zip(near_.tolist(), rows, strict=True), key=lambda one: (-one[0], -one[1].id))[:CONSIDERED]
+    near_to = _cosines([row.vector for row in rows], needle)
+    best_ = sorted(zip(near_to, rows, strict=True), key=lambda one: (-one[0], -one[1].id))[:CONSIDERED]
     return [_memory(row, near) for near, row in best_ if near >= wanted.least_similarity]
+
+
+def _cosines(packed: Sequence[bytes], needle: bytes) -> list[float]:
+    """How near each packed vector is to `needle`; all have length 1."""
+    import numpy  # slow to import, and needed with an embedding model only
+
+    matrix = numpy.frombuffer(b"".join(packed), "<f4").reshape(len(packed), -1)
+    near: list[float] = (matrix @ numpy.frombuffer(needle, "<f4")).tolist()
+    return near
 
 
 def pack(vector: Sequence[float]) -> bytes:
     """A vector as it is stored: float32, little-endian, of length 1."""
-    array = np.asarray(vector, "<f4")
-    length = float(np.linalg.norm(array))
-    return bytes((array / length if length else array).astype("<f4").tobytes())
+    length = math.sqrt(sum(one * one for one in vector)) or 1.0
+    return struct.pack(f"<{len(vector)}f", *(one / length for one in vector))
 
 
 def without_vector(c: Connection, bot: str, model: str, limit: int) -> list[tuple[int, str]]:

@@ -278,7 +278,7 @@ async def test_events_stream_to_every_tab_of_the_chat_and_to_no_other(bot):
             assert told == [{"id": "main/n1", "text": "a b"}]
             grown = "".join(data["text"] for name, data in seen[0] if name == "delta")
             assert grown == "echo: a b" == seen[0][-1][1]["text"]
-            assert seen[0][-1][1] == answer["replies"][0]
+            assert {**seen[0][-1][1], "recalled": []} == answer["replies"][0]
             bot.adapter.announce("lora", {"lora": "0007"})
             assert [name for name, _ in await until(events(other), "lora")] == ["ping", "lora"]
             exchange = answer["replies"][0]["exchange"]

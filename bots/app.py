@@ -38,10 +38,11 @@ from bots.morning import Morning
 from bots.nights import Nights
 from bots.outbox import Outbox
 from bots.page import PageBackend, night_state
-from bots.parts import Announcing, Served, build_engine, lock
+from bots.parts import Announcing, Served, build_engine, embedding_of, lock
 from bots.persona import CurrentPersona, Persona
 from bots.phrases import phrases
 from bots.platforms import Platforms
+from bots.recall import Recall
 from bots.router import Conduct, Router
 from bots.server import Server, dispatch
 from bots.settings import BotSettings, PersonaSettings, Settings
@@ -75,8 +76,9 @@ class App:
         self._clock = clock
         self._lock = lock(settings.data_dir)
         self._rng = random.Random(seed)
-        self.store = Store(settings.database_url)
+        self.store = Store(settings.database_url, vectors=bool(settings.recall.embedding))
         self.database = Database()
+        self.vectors = embedding_of(settings, self.store, self.database)
         self.engines = engines or {bot.mind: build_engine(settings) for bot in settings.bots}
         self.nights = Nights(settings, self.store, self.database, self.engines, self.announce, self._tell_of_night)
         self.versions = Versions(settings, self.store, self.database, self.nights, self._remember_profiles)
@@ -100,6 +102,7 @@ class App:
         self._api = openai_api.OpenAiApi(settings.language, settings.model.max_batch, _new_id, self._new_seed, clock)
         self._scheduler: AsyncIOScheduler | None = None
         self._tasks: list[asyncio.Task[Any]] = []
+        self._followers: list[asyncio.Task[Any]] = []  # whose end is nobody's end
         self._quit = asyncio.Event()
 
     # Life -------------------------------------------------------------------------------------
@@ -123,6 +126,8 @@ class App:
         if any(resumed):
             log.info("resumed: %s unanswered, %s unsent", *resumed)
         self._tasks.append(asyncio.create_task(self._follow_pointer()))
+        if self.vectors is not None:
+            self._followers.append(asyncio.create_task(self.vectors.follow([bot.name for bot in self.settings.bots])))
         await self._plan_nights()
 
     async def wait(self) -> None:
@@ -140,9 +145,9 @@ class App:
 
     async def stop(self) -> None:
         """Close everything; what is unfinished is stored and goes on at the next start."""
-        for task in self._tasks:
+        for task in [*self._tasks, *self._followers]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._followers, return_exceptions=True)
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
         await self.nights.close()
@@ -153,6 +158,8 @@ class App:
         await self.outbox.close()
         for engine in self.engines.values():
             await engine.close()
+        if self.vectors is not None:
+            self.vectors.close()
         self.database.close()
         self.store.close()
         control.control_file(self.settings.data_dir).unlink(missing_ok=True)
@@ -189,6 +196,7 @@ class App:
             new_id=_new_id,
             new_seed=self._new_seed,
             clock=self._clock,
+            recall=self._recall(bot),
         )
         conduct = Conduct(bot.silent_minutes * 60, bot.greet, bot.groups.notice)
         router = Router(
@@ -209,6 +217,16 @@ class App:
 
     def _new_seed(self) -> int:
         return self._rng.getrandbits(32)
+
+    def _recall(self, bot: BotSettings) -> Recall | None:
+        """What finds what was said before, unless none is wanted or the database can't."""
+        if not self.settings.recalls:
+            return None
+        why_not = self.store.why_no_recall()
+        if why_not and self.vectors is None:
+            log.warning("recall: off: %s", why_not)
+            return None
+        return Recall(self.settings.recall, bot.mind, self.store, self.database, self.vectors)
 
     def _curiosity(self, mind: str) -> Curiosity | None:
         """What tells which pairs are worth asking about, unless any are to be."""

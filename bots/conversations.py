@@ -19,10 +19,17 @@ HISTORY_LIMIT = 64
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model will see, as messages and as token ids (none where only a server knows them)."""
+    """What the model will see, as messages and as token ids (none where only a server knows them).
+
+    The history begins at index `start` of what was given, `first` is the id of the first turn held (None: none is);
+    `recalled` are the turns from before that the system prompt quotes.
+    """
 
     messages: tuple[ChatMessage, ...]
     token_ids: tuple[int, ...]
+    start: int = 0
+    first: int | None = None
+    recalled: tuple[int, ...] = ()
 
 
 class MessageTooLong(Exception):
@@ -36,22 +43,24 @@ def build(
     render: Render,
     budget: int,
     names: Mapping[str, str] | None = None,
+    begin: int = 0,
 ) -> Prompt:
     """Join the system prompt, as much history as fits `budget` tokens, and the new message.
 
-    With `names`, by person, the history says who said what, as a group's does.
+    With `names`, by person, the history says who said what, as a group's does. It holds nothing before index `begin`.
 
     History goes in blocks of BLOCK turns counted from its start, so that the KV cache of the kept
     prefix serves several turns. Raises MessageTooLong.
     """
     head = (ChatMessage("system", system),) if system else ()
     question = ChatMessage("user", text)
-    for start in [*range(0, len(history), BLOCK), len(history)]:
-        messages = (*head, *(_message(turn, names or {}) for turn in _opened(history[start:])), question)
+    for start in [*range(begin, len(history), BLOCK), len(history)]:
+        held = _opened(history[start:])
+        messages = (*head, *(_message(turn, names or {}) for turn in held), question)
         token_ids = render(messages)
         length = len(token_ids) or estimated_tokens(messages)
         if length <= budget:
-            return Prompt(messages, token_ids)
+            return Prompt(messages, token_ids, start, held[0].id if held else None)
     raise MessageTooLong(f"{length} tokens, and {budget} fit")
 
 

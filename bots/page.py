@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
-from adapters.web.backend import Given, LogLine, LoraLine, NightState, PageStatus, PlatformLine
+from adapters.web.backend import Given, LogLine, LoraLine, MemoryLine, NightState, PageStatus, PlatformLine
 from bots import personal
 from bots.database import Database
 from bots.greeting import Greeter
@@ -21,7 +21,7 @@ from bots.settings import BotSettings, Settings
 from bots.status import Summaries
 from learner import loras
 from learner.loras import LoraVersion
-from learner.store.rows import LogEntry, Place
+from learner.store.rows import LogEntry, Memory, Place
 from learner.store.store import Store
 
 
@@ -91,6 +91,11 @@ class PageBackend:
         mine = found is not None and (found.place.bot, found.place.platform) == (self._bot.name, "web")
         return found.place.chat if found is not None and mine else None
 
+    async def recalled_by(self, exchange: str) -> tuple[MemoryLine, ...]:
+        """What `exchange` was given to go by."""
+        found = await self._database(self._store.exchange, exchange)
+        return tuple(_memory_line(memory) for memory in found.recalled) if found is not None else ()
+
     async def feedback_of(self, exchange: str) -> str:
         """What stands for `exchange` now."""
         return await self._database(self._store.feedback_word, exchange)
@@ -150,4 +155,9 @@ def _line(entry: LogEntry) -> LogLine:
         correction=entry.correction,
         lora=entry.lora,
         id=entry.id,
+        recalled=tuple(_memory_line(memory) for memory in entry.recalled),
     )
+
+
+def _memory_line(memory: Memory) -> MemoryLine:
+    return MemoryLine("user" if memory.role == "user" else "assistant", memory.text, memory.at)

@@ -13,9 +13,13 @@ import filelock
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from bots.database import Database
+from bots.embedding import Vectors
 from bots.settings import ModelSettings, Settings
 from learner.engine.base import Engine
 from learner.engine.remote_settings import RemoteSettings
+from learner.retrieval.embedding import SentenceTransformerEmbedder
+from learner.store.store import Store
 
 
 @runtime_checkable
@@ -50,6 +54,13 @@ def lock(data_dir: Path) -> filelock.BaseFileLock:
     except filelock.Timeout as error:
         raise AlreadyRunning(data_dir) from error
     return held
+
+
+def embedding_of(settings: Settings, store: Store, database: Database) -> Vectors | None:
+    """The embedding model that `[recall]` asks for, if it does; it is loaded when it is first used."""
+    if not settings.recalls or not settings.recall.embedding:
+        return None
+    return Vectors(SentenceTransformerEmbedder(settings.recall.embedding), store, database)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -139,6 +139,18 @@ class LimitSettings(Frozen):
     chat_per_minute: int = Field(60, ge=1)
 
 
+class RecallSettings(Frozen):
+    """What was said before, found and put into the prompt; see bots/recall.py."""
+
+    enabled: Literal["auto", "on", "off"] = "auto"  # auto: on, but for the starter
+    across: Literal["chat", "person", "bot"] = "chat"  # see learner/store/rows.py's Search
+    most: int = Field(5, ge=1, le=20)  # memories in one prompt
+    max_tokens: int = Field(256, ge=16)  # that they take
+    coverage: Share = 0.35  # how much of a message's telling words a memory must share
+    embedding: str = ""  # a sentence-transformers model, by id or folder; empty: words alone
+    similarity: Share = 0.6  # cosine that a memory found by its vector must have
+
+
 class RecipeSettings(Frozen):
     """What a night may change of learner/training/recipe.py's defaults; None leaves them."""
 
@@ -342,6 +354,7 @@ class Settings(Frozen):
     model: ModelSettings = ModelSettings()
     offers: OfferSettings = OfferSettings()
     limits: LimitSettings = LimitSettings()
+    recall: RecallSettings = RecallSettings()
     learner: LearnerSettings = LearnerSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     bots: tuple[BotSettings, ...] = (BotSettings(),)
@@ -381,6 +394,13 @@ class Settings(Frozen):
     def database_url(self) -> str:
         """SQLAlchemy's URL of the store."""
         return f"sqlite:///{self.data_dir / 'nightschool.db'}"
+
+    @property
+    def recalls(self) -> bool:
+        """Whether what was said before goes into prompts: the starter was never taught to read it."""
+        if self.recall.enabled == "auto":
+            return self.model.name not in ("starter", resolve_model("starter", ROOT))
+        return self.recall.enabled == "on"
 
     def bot(self, name: str) -> BotSettings:
         """The bot called `name`."""
@@ -439,6 +459,7 @@ def parse(raw: dict[str, Any], source: Path) -> Settings:
             "model": settings.model.model_copy(
                 update={"name": resolve_model(settings.model.name, home), "lora": _existing(settings.model.lora, home)}
             ),
+            "recall": settings.recall.model_copy(update={"embedding": _folder(settings.recall.embedding, home)}),
             "learner": settings.learner.model_copy(update={"canaries": _existing(settings.learner.canaries, home)}),
         }
     )
@@ -450,7 +471,12 @@ def resolve_model(name: str, home: Path) -> str:
         return ""
     if name == "starter":
         return str(ROOT / "data" / "starter")
-    if name.startswith(("./", "../", "/", "~")) or (home / name).is_dir():
+    return _folder(name, home)
+
+
+def _folder(name: str, home: Path) -> str:
+    """A folder as an absolute path; what is none stays as it is."""
+    if name and (name.startswith(("./", "../", "/", "~")) or (home / name).is_dir()):
         return str((home / Path(name).expanduser()).resolve())
     return name
 

@@ -18,6 +18,7 @@ from bots.call import Call
 from bots.database import Database
 from bots.payloads import draft_of
 from bots.persona import CurrentPersona
+from bots.recall import Asked, Recall
 from bots.voices import Voice, Voices
 from learner.engine.base import (
     Candidate,
@@ -73,8 +74,10 @@ class Talk:
         new_id: Callable[[], str],
         new_seed: Callable[[], int],
         clock: Callable[[], float] = time.time,
+        recall: Recall | None = None,
     ) -> None:
         self._bot = bot
+        self._recall = recall
         self._engine = engine
         self._arena = arena
         self._voices = voices
@@ -113,7 +116,8 @@ class Talk:
 
     async def again(self, call: Call, old: ExchangeView) -> None:
         """Answer what `old` answered another way; the new reply takes its place, the person's wish is stored."""
-        prompt = conversations.Prompt(old.prompt, old.prompt_ids)
+        recalled = tuple(memory.turn for memory in old.recalled)
+        prompt = conversations.Prompt(old.prompt, old.prompt_ids, recalled=recalled)
         new = replace(self._new(call, prompt), retry_of=old.id)
         wish = NewFeedback(old.id, call.teacher, call.trusted, "retry", new.id, "", call.arrived)
         async with self._voices.speaking(call.place) as voice:
@@ -147,6 +151,7 @@ class Talk:
             prompt=prompt.messages,
             prompt_ids=prompt.token_ids,
             at=self._clock(),
+            recalled=prompt.recalled,
         )
 
     async def _prompt(self, call: Call, text: str) -> conversations.Prompt:
@@ -155,12 +160,19 @@ class Talk:
         system = self._bot.persona.of(call.chat.persona).system_prompt(call.phrases.language)
         budget = self._engine.context_length - self._bot.sampling.max_tokens
         names: dict[str, str] = {}
+        said = text
         if call.group:
             people = sorted({turn.person for turn in history if turn.role == "user"})
             known = await self._database(self._store.names, place.bot, place.platform, people)
             names = {person: known.get(person) or person for person in people}
             text = conversations.said_by(call.known.name or call.known.person, text)
-        return conversations.build(system, history, text, self._engine.render, budget, names)
+
+        def compose(system: str, budget: int, begin: int) -> conversations.Prompt:
+            return conversations.build(system, history, text, self._engine.render, budget, names, begin)
+
+        if self._recall is None:
+            return compose(system, budget, 0)
+        return await self._recall.prompt(call, Asked(said, history, system, budget, compose))
 
     @contextmanager
     def _shown_as_busy(self, place: Place) -> Iterator[None]:

@@ -125,7 +125,7 @@ function entryOf(line) {
 }
 
 const shownState = (entry) => JSON.stringify(
-  [entry.text, entry.candidates, entry.offer, entry.feedback, entry.correction, entry.lora]);
+  [entry.text, entry.candidates, entry.offer, entry.feedback, entry.correction, entry.lora, entry.recalled]);
 
 // All of it anew: at the start, and after the connection was lost.
 async function loadLog() {
@@ -137,7 +137,7 @@ async function loadLog() {
   $("log").replaceChildren();
   lines.forEach((line, i) => {
     const old = before.get(keyOf(line, i));
-    put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft });
+    put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft, unfolded: old?.unfolded });
   });
   for (const [key, entry] of before) { // what only this tab knows: on its way, or it failed
     if (!entries.has(key) && (entry.failed || entry.sending)) put(key, entry);
@@ -239,6 +239,7 @@ function finish(reply) {
   put(key, {
     ...base, text: reply.candidates ? reply.candidates[0] : reply.text,
     candidates: reply.candidates, offer: reply.candidates ? "open" : "none", lora: status?.lora,
+    recalled: reply.recalled ?? [],
   });
 }
 

@@ -11,6 +11,15 @@ Given = Literal["", "1", "2", "both_bad", "tie", "good", "bad", "correction"]
 
 
 @dataclass(frozen=True)
+class MemoryLine:
+    """Something said before that a reply was given to go by; `at` is in seconds since 1970."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    at: float
+
+
+@dataclass(frozen=True)
 class LogLine:
     """One line of a chat, as the page shows it after a reload.
 
@@ -29,6 +38,7 @@ class LogLine:
     correction: str = ""
     lora: str | None = None
     id: str = ""
+    recalled: tuple[MemoryLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,10 @@ class WebBackend(Protocol):
 
     async def chat_of(self, exchange: str) -> str | None:
         """The web chat in which `exchange` happened; None when there is no such exchange."""
+        ...
+
+    async def recalled_by(self, exchange: str) -> tuple[MemoryLine, ...]:
+        """What was said before and `exchange` was given to go by, oldest first."""
         ...
 
     async def feedback_of(self, exchange: str) -> str:

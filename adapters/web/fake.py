@@ -1,7 +1,8 @@
 """A pretend bot behind the real page: for tests, and for working on the page. Knows no language model.
 
 `python -m adapters.web.fake` serves it on http://127.0.0.1:8799. It says "echo: ..." to everything,
-offers two replies to a text with "two" in it, breaks off at "fail", and takes 0.03 seconds for each word.
+offers two replies to a text with "two" in it, goes by what was said first at "remember", breaks off at
+"fail", and takes 0.03 seconds for each word.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from starlette.applications import Starlette
 
 from adapters.base import Inbound, Message, Pressed, Reply
 from adapters.web.adapter import WebAdapter
-from adapters.web.backend import LogLine, LoraLine, NightState, PageStatus
+from adapters.web.backend import LogLine, LoraLine, MemoryLine, NightState, PageStatus
 
 GREETING = "Hello! Ask me anything; tell me which reply you like better."
 
@@ -107,6 +108,7 @@ class FakeBot:
                 "open" if offer else "none",
                 lora=self.lora,
                 id=reply_id,
+                recalled=self._recalled(message),
             )
         )
         candidates = (texts[0], texts[1]) if offer else None
@@ -179,6 +181,14 @@ class FakeBot:
         self.night, self.lora = None, "0001"
         self.adapter.announce("lora", {"lora": "0001"})
         self.adapter.announce("night", {})
+
+    def _recalled(self, message: Message) -> tuple[MemoryLine, ...]:
+        said = [line for line in self.lines[message.chat] if line.role == "user"] if "remember" in message.text else []
+        return tuple(MemoryLine("user", line.text, line.at) for line in said[:-1])
+
+    async def recalled_by(self, exchange: str) -> tuple[MemoryLine, ...]:
+        lines = itertools.chain(*self.lines.values())
+        return next((line.recalled for line in lines if line.exchange == exchange), ())
 
     async def chat_of(self, exchange: str) -> str | None:
         found = [chat for chat, lines in self.lines.items() if any(x.exchange == exchange for x in lines)]

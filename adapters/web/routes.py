@@ -17,11 +17,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive as AsgiReceive
 from starlette.types import Scope, Send
 
-from adapters.base import Inbound, Message, Person, Pressed, Receipt, Receive, Verdict
+from adapters.base import Inbound, Message, Person, Pressed, Receipt, Receive, Reply, Verdict
 from adapters.web.backend import WebBackend
 from adapters.web.events import EventHub, Listener
 from adapters.web.guard import Gate
-from adapters.web.wire import Json, error, read_object, replies_field, whole_text
+from adapters.web.wire import Json, error, read_object, replies_field, reply_fields, whole_text
 
 LOG_LINES = 200
 MAX_LOG_LINES = 1000
@@ -127,7 +127,12 @@ class Api:
         if isinstance(receipt, Json):
             return receipt
         self._hub.publish(chat, "message", {"id": message.id, "text": message.text})
-        return Json({"replies": replies_field(await receipt.replies())})
+        return Json({"replies": [await self._reply_field(reply) for reply in await receipt.replies()]})
+
+    async def _reply_field(self, reply: Reply) -> dict[str, object]:
+        """A reply, and what it was given to go by."""
+        recalled = await self._backend.recalled_by(reply.exchange) if reply.exchange is not None else ()
+        return {**reply_fields(reply), "recalled": [asdict(one) for one in recalled]}
 
     async def _give(self, request: Request) -> Response:
         body = await read_object(request)

@@ -33,6 +33,10 @@ function clock(at) {
   return at ? new Date(at * 1000).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" }) : null;
 }
 
+function day(at) {
+  return new Date(at * 1000).toLocaleDateString(language, { dateStyle: "medium" });
+}
+
 const bubble = (kind, text, attributes = {}) =>
   h("div", { class: `bubble ${kind}`, dir: "auto", ...attributes }, text);
 
@@ -58,7 +62,18 @@ function drawReply(entry, acts) {
   const body = bubble("theirs", entry.text, { title: clock(entry.at), "data-candidate": 1 });
   if (entry.live) body.classList.add("live");
   return h("div", { class: "turn bot", "aria-busy": entry.live ? "true" : null },
-    hidden(t.bot), body, entry.live || !entry.exchange ? null : under(entry, acts));
+    hidden(t.bot), body, entry.live ? null : drawRecalled(entry), entry.live || !entry.exchange ? null : under(entry, acts));
+}
+
+// What was said before and the reply was given to go by.
+function drawRecalled(entry) {
+  if (!entry.recalled?.length) return null;
+  const summary = h("summary", { "data-act": "recalled" }, t.recalled(entry.recalled.length));
+  const list = h("ul", {}, ...entry.recalled.map((one) => h("li", {},
+    h("span", { class: "meta" }, `${day(one.at)} · ${one.role === "user" ? t.you : t.bot}`), h("span", { dir: "auto" }, one.text))));
+  const details = h("details", { class: "recalled", open: Boolean(entry.unfolded) }, summary, list);
+  details.addEventListener("toggle", () => { entry.unfolded = details.open; });
+  return details;
 }
 
 function chosenOf(entry) {
@@ -76,6 +91,7 @@ function drawOffer(entry, acts) {
   return h("div", { class: `turn bot offer ${entry.offer}`, "aria-busy": entry.live ? "true" : null, role: "group", "aria-label": t.which },
     question || null,
     h("div", { class: "cards" }, ...cards),
+    entry.live ? null : drawRecalled(entry),
     asking ? h("div", { class: "both" }, verdict(entry, acts, "both_bad", t.bothBad), verdict(entry, acts, "tie", t.tie)) : null,
     entry.offer === "expired" ? h("p", { class: "meta" }, t.expired) : null,
     chosen || (!asking && pickable) ? under(entry, acts) : null);

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
-from learner.store import history, mail
+from learner.store import history, mail, memories
 from learner.store.quoting import quotes
 from learner.store.rows import Amended, Place
-from learner.store.schema import at_place, exchanges, inbox
+from learner.store.schema import at_place, exchanges, inbox, turns
 
 
 def merge(c: Connection, host: int, earlier: Sequence[int]) -> None:
@@ -48,6 +48,8 @@ def amend(c: Connection, place: Place, message: str, text: str | None) -> Amende
     rewritten = [history.rewrite_question(c, exchange, now_said or "…") for exchange in answers]
     if text is None and before:
         _taint(c, place, answers, before)
+        used = memories.users_of(c, turns.c.exchange.in_(answers))
+        c.execute(update(exchanges).where(exchanges.c.id.in_(used)).values(tainted=True))
     return Amended(host, history=any(rewritten))
 
 

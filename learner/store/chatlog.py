@@ -69,6 +69,7 @@ def _bot_entry(c: Connection, row: Row, now: float | None) -> LogEntry:
         lora=_speaker(shown),
         id=row.id,
         kept=shown.kept,
+        recalled=shown.recalled,
     )
 
 

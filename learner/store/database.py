@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, StaticPool
 
+from learner.retrieval.terms import index_terms, scope_terms
 from learner.store.errors import StoreFromNewerVersion, StoreUnusable
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,15 @@ VERSIONS = Path(__file__).parent / "migrations" / "versions"
 class Database:
     """A migrated database and its transactions."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, vectors: bool = False) -> None:
         self.url = make_url(url).render_as_string(hide_password=True)
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.file = _sqlite_file(url)
         with self._errors():
             _refuse_newer(url, self.file)
             self.engine = _connect(url, self.file)
+            if vectors and self.is_sqlite:
+                event.listen(self.engine, "connect", _load_vec)
             self._migrate()
 
     def close(self) -> None:
@@ -154,6 +157,21 @@ def _on_connect(dbapi_connection: Any, record: Any) -> None:
     dbapi_connection.isolation_level = None  # we say BEGIN ourselves, DDL included
     for pragma in PRAGMAS:
         dbapi_connection.execute(pragma)
+    # what the triggers of the search index call, see migrations/versions/v0003_recall.py
+    dbapi_connection.create_function("nightschool_terms", 1, index_terms, deterministic=True)
+    dbapi_connection.create_function("nightschool_scope", 3, scope_terms, deterministic=True)
+
+
+def _load_vec(dbapi_connection: Any, record: Any) -> None:
+    """Let SQL compare vectors. Without it they are compared by numpy, which reads them all first."""
+    try:
+        import sqlite_vec
+
+        dbapi_connection.enable_load_extension(True)
+        sqlite_vec.load(dbapi_connection)
+        dbapi_connection.enable_load_extension(False)
+    except (ImportError, AttributeError) as reason:  # not installed; a Python built without extensions
+        log.info("recall: vectors are compared without sqlite-vec: %s", reason)
 
 
 def _on_begin(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from learner.engine.base import ChatMessage
 from learner.records import ShownCandidate, settled_on
-from learner.store import history, mail, said
+from learner.store import history, mail, memories, said
 from learner.store.errors import ExchangeNotReady, UnknownExchange
 from learner.store.rows import ExchangeView, NewExchange, OfferState, OutboxDraft, Place, Turn
 from learner.store.schema import at_place, exchanges, outbox, place_of, place_values, sent_messages
@@ -39,6 +39,7 @@ def begin(c: Connection, new: NewExchange) -> None:
         "retry_of": new.retry_of,
     }
     c.execute(insert(exchanges).values(values))
+    memories.note(c, new.id, new.recalled)
 
 
 def finish(
@@ -109,6 +110,7 @@ def view(c: Connection, exchange: str | None) -> ExchangeView | None:
         shown_at=row.finished_at,
         prompt=tuple(ChatMessage(one["role"], one["content"]) for one in row.prompt),
         prompt_ids=row.prompt_ids,
+        recalled=memories.shown_to(c, row.id),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
 from learner.store import feedback as feedback_queries
+from learner.store import memories
 from learner.store.quoting import quotes, scrub
 from learner.store.rows import Forgotten, Place
 from learner.store.schema import (
@@ -49,7 +50,7 @@ def forget(c: Connection, person: str) -> Forgotten:
     platform, _, who = person.partition(":")
     before = _sizes(c)
     traces = _traces(c, platform, who)
-    tainted = _taint(c, traces)
+    tainted = _taint(c, traces, memories.users_of(c, _said(platform, who)))
     _forget_teacher(c, person, traces)
     c.execute(delete(exchanges).where(_by(exchanges, platform, who)))
     c.execute(delete(turns).where(_by(turns, platform, who)))
@@ -61,6 +62,7 @@ def forget(c: Connection, person: str) -> Forgotten:
     c.execute(delete(people).where(_by(people, platform, who)))
     c.execute(delete(notes).where(notes.c.author == person))
     _scrub_runs(c, traces.texts)
+    memories.compact(c)
     after = _sizes(c)
     rows = {name: before[name] - after[name] for name in before if before[name] > after[name]}
     touched = traces.own | traces.taught | tainted
@@ -101,17 +103,27 @@ def _places(c: Connection, platform: str, who: str, taught: Iterable[str]) -> se
 def _texts(c: Connection, platform: str, who: str, taught: Iterable[Row]) -> set[str]:
     """What the person said and what they were answered: a prompt may hold either."""
     mine = select(exchanges.c.id).where(_by(exchanges, platform, who))
-    said = or_(_by(turns, platform, who), turns.c.exchange.in_(mine))
-    found = set(c.execute(select(turns.c.text).where(said)).scalars())
+    found = set(c.execute(select(turns.c.text).where(_said(platform, who))).scalars())
     found |= set(c.execute(select(candidates.c.text).where(candidates.c.exchange.in_(mine))).scalars())
     for row in taught:
         found |= {row.correction, row.keep_text or ""}
     return {text.strip() for text in found if text.strip()}
 
 
-def _taint(c: Connection, traces: _Traces) -> frozenset[str]:
-    """Take the prompt out of other people's exchanges that quote the person, and the echoes too."""
-    found: set[str] = set()
+def _said(platform: str, who: str) -> ColumnElement[bool]:
+    """The turns in which they spoke or were answered."""
+    mine = select(exchanges.c.id).where(_by(exchanges, platform, who))
+    return or_(_by(turns, platform, who), turns.c.exchange.in_(mine))
+
+
+def _taint(c: Connection, traces: _Traces, recalling: Iterable[str]) -> frozenset[str]:
+    """Take the prompt out of other people's exchanges that quote the person, and the echoes too.
+
+    `recalling` were given the person's words from before, wherever that was; the others are found by the words.
+    """
+    found = set(recalling) - traces.own
+    for exchange in found:
+        _taint_one(c, exchange, traces.texts)
     for place in traces.places:
         rows = c.execute(select(exchanges).where(at_place(exchanges, place))).all()
         for row in (row for row in rows if row.id not in traces.own):

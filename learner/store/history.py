@@ -104,4 +104,4 @@ def _current(c: Connection, place: Place) -> ColumnElement[bool]:
 
 
 def _turn(row: Row) -> Turn:
-    return Turn(row.role, row.person, row.text, row.exchange, row.at)
+    return Turn(row.role, row.person, row.text, row.exchange, row.at, row.id)

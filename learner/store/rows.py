@@ -87,6 +87,42 @@ class Turn:
     text: str
     exchange: str | None
     at: float
+    id: int = 0  # given by the store
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for among the turns of `place` and, by `across`, beyond it.
+
+    `across` "chat": nowhere else; "person": also what `person` said, and was answered, in other chats of the bot on
+    this platform; "bot": in all of the bot's chats. Never in another mind. `before` is the first turn that the
+    prompt holds anyway; None when it holds all of this chat. `vector` is what `model` made of the words, if it did.
+    """
+
+    mind: str
+    place: Place
+    person: str
+    words: str
+    before: int | None
+    limit: int
+    across: Literal["chat", "person", "bot"] = "chat"
+    least_coverage: float = 0.0  # share of the words' weight that a hit must hold
+    least_similarity: float = 0.0  # cosine
+    vector: tuple[float, ...] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A turn that was found; `score` is the coverage or the cosine that it was found with, 0 to 1."""
+
+    turn: int
+    place: Place
+    role: Literal["user", "assistant", "owner"]
+    person: str
+    text: str
+    at: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -102,6 +138,7 @@ class NewExchange:
     prompt_ids: tuple[int, ...]
     at: float
     retry_of: str | None = None  # the exchange whose reply this one replaces
+    recalled: tuple[int, ...] = ()  # the turns from before that its prompt was given
 
 
 @dataclass(frozen=True)
@@ -125,6 +162,7 @@ class ExchangeView:
     shown_at: float | None = None
     prompt: tuple[ChatMessage, ...] = ()
     prompt_ids: tuple[int, ...] = ()
+    recalled: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,8 +189,9 @@ class LogEntry:
 
     A user line has only `text`; a reply has its exchange, its candidates (two: an offer), the
     offer's state and the newest feedback of the asking person ("" if none). `id` is the inbound
-    message's external id on a user's line, the outbox id on the bot's. `kept` is as ExchangeView's.
-    A greeting is the assistant's and has no exchange.
+    message's external id on a user's line, the outbox id on the bot's. `kept` is as ExchangeView's;
+    `recalled` is what was said before and the reply was given to go by. A greeting is the assistant's and has
+    no exchange.
     """
 
     role: Literal["user", "assistant", "notice"]
@@ -166,6 +205,7 @@ class LogEntry:
     lora: str | None = None
     id: str = ""
     kept: int | None = None
+    recalled: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Row,
     Table,
@@ -151,6 +152,28 @@ turns = Table(
     Column("at", Double, nullable=False),
     Index("ix_turns_place", "bot", "platform", "chat"),
     Index("ix_turns_exchange", "exchange"),
+    sqlite_autoincrement=True,
+)
+
+# Sentences as vectors, each by one embedding model. What a turn says is also in `recall_index` (FTS5), which triggers
+# keep in step and which `metadata` does not know: see migrations/versions/v0003_recall.py.
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    _text("model"),
+    Column("vector", LargeBinary, nullable=False),
+)
+
+# Which earlier turns an exchange's prompt was given, in the order of their rank.
+recalls = Table(
+    "recalls",
+    metadata,
+    _key(),
+    _exchange_key(),
+    Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False),
+    UniqueConstraint("exchange", "turn", name="uq_recalls_turn"),
+    Index("ix_recalls_turn", "turn"),
     sqlite_autoincrement=True,
 )
 

@@ -11,7 +11,21 @@ from typing import Any
 from learner.duels import Offer
 from learner.imported import ImportCount, ImportedRecord
 from learner.records import Exchange, Feedback, PreferenceRecords, ShownCandidate
-from learner.store import amend, chatlog, chats, duels, exchanges, feedback, history, lessons, mail, people, runs, said
+from learner.store import (
+    amend,
+    chatlog,
+    chats,
+    duels,
+    exchanges,
+    feedback,
+    history,
+    lessons,
+    mail,
+    memories,
+    people,
+    runs,
+    said,
+)
 from learner.store import forget as forgetting
 from learner.store import imports as importing
 from learner.store.database import Database
@@ -25,6 +39,7 @@ from learner.store.rows import (
     InboxRow,
     Known,
     LogEntry,
+    Memory,
     NewExchange,
     NewFeedback,
     NewInbound,
@@ -36,6 +51,7 @@ from learner.store.rows import (
     RecordStats,
     RunRow,
     RunState,
+    Search,
     Turn,
 )
 
@@ -46,8 +62,9 @@ class Store:
     Raises StoreFromNewerVersion and StoreUnusable.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, vectors: bool = False) -> None:
+        """`vectors`: let sqlite-vec compare them, where it is installed and this Python can load it."""
+        self._database = Database(url, vectors)
 
     def close(self) -> None:
         self._database.close()
@@ -224,6 +241,28 @@ class Store:
         """The chat's newest lines, oldest first; with `now`, offers past their time say expired."""
         with self._database.read() as c:
             return chatlog.chat_log(c, place, limit, now)
+
+    # What was said before
+
+    def why_no_recall(self) -> str:
+        """Why nothing can be found by words in this database; "" when it can."""
+        with self._database.read() as c:
+            return memories.why_not(c)
+
+    def recall(self, wanted: Search) -> list[Memory]:
+        """What was said before and is about the words, best first."""
+        with self._database.read() as c:
+            return memories.search(c, wanted)
+
+    def without_vector(self, bot: str, model: str, limit: int) -> list[tuple[int, str]]:
+        """The bot's newest turns, as (turn, text), that the embedding model has not seen."""
+        with self._database.read() as c:
+            return memories.without_vector(c, bot, model, limit)
+
+    def add_vectors(self, model: str, made: Sequence[tuple[int, str, Sequence[float]]]) -> int:
+        """Keep what the embedding model made of (turn, text); how many, as turns may have changed meanwhile."""
+        with self._database.write() as c:
+            return memories.add_vectors(c, model, made)
 
     # Exchanges
 

@@ -73,9 +73,18 @@ async def test_a_message_is_received_and_answered(client, bot):
     answer = await client.post(SAY, json={"text": "你好"})
     assert answer.status_code == 200
     assert answer.json()["replies"] == [
-        {"id": "r1", "exchange": "e2", "text": "echo: 你好", "candidates": None, "answers": "main/n1"}
+        {"id": "r1", "exchange": "e2", "text": "echo: 你好", "candidates": None, "answers": "main/n1", "recalled": []}
     ]
     assert bot.inbound == [Message("main/n1", "main", Person("local"), "你好")]
+
+
+async def test_a_reply_says_what_it_went_by_at_once_and_in_the_log(client):
+    await client.post(SAY, json={"text": "my cat is called Mandarin"})
+    reply = (await client.post(SAY, json={"text": "remember it?"})).json()["replies"][0]
+    assert [(one["role"], one["text"]) for one in reply["recalled"]] == [("user", "my cat is called Mandarin")]
+    lines = (await client.get("/api/chat/main/log")).json()["lines"]
+    assert lines[-1]["recalled"] == reply["recalled"]
+    assert lines[1]["recalled"] == []
 
 
 async def test_an_offer_has_both_candidates(client):
@@ -269,7 +278,7 @@ async def test_events_stream_to_every_tab_of_the_chat_and_to_no_other(bot):
             assert told == [{"id": "main/n1", "text": "a b"}]
             grown = "".join(data["text"] for name, data in seen[0] if name == "delta")
             assert grown == "echo: a b" == seen[0][-1][1]["text"]
-            assert seen[0][-1][1] == answer["replies"][0]
+            assert {**seen[0][-1][1], "recalled": []} == answer["replies"][0]
             bot.adapter.announce("lora", {"lora": "0007"})
             assert [name for name, _ in await until(events(other), "lora")] == ["ping", "lora"]
             exchange = answer["replies"][0]["exchange"]

@@ -16,10 +16,15 @@ from learner.store.database import Database, known_versions
 from learner.store.schema import metadata
 
 
+def is_ours(name: str | None, kind: str, parents: object) -> bool:
+    """Not the tables that SQLite's full-text index keeps for itself."""
+    return kind != "table" or name is None or not name.startswith("recall_")
+
+
 def test_the_migrations_lead_to_the_schema(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/n.db")
     with database.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        context = MigrationContext.configure(connection, opts={"compare_type": False, "include_name": is_ours})
         assert compare_metadata(context, metadata) == []
     database.close()
 

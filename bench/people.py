@@ -236,7 +236,7 @@ async def ceiling(app: App, town: Town, rows: Sequence[Phrasing], seed: int) -> 
     for row in rows:
         made = await drawn(app, [row] * (CEILING_DRAWS + 1), 30_000_000 + seed, "base")
         utilities = [town.truth(candidate.text, row) for candidate in made]
-        won += _win(max(utilities[1:]), utilities[0])
+        won += win(max(utilities[1:]), utilities[0])
     return won / len(rows) if rows else None
 
 
@@ -248,7 +248,7 @@ async def look(app: App, town: Town, rows: Sequence[Phrasing], samples: int, see
     served = await drawn(app, asked, fresh, "active")
     anchor = await drawn(app, rows, fresh + 500_000, "base")
     wins = [
-        _win(town.truth(mine.text, row), town.truth(theirs.text, row))
+        win(town.truth(mine.text, row), town.truth(theirs.text, row))
         for mine, theirs, row in zip(served, anchor, rows, strict=False)
     ]
     right = [fault(candidate, row) == "" for candidate, row in zip(served, asked, strict=True)]
@@ -257,7 +257,8 @@ async def look(app: App, town: Town, rows: Sequence[Phrasing], samples: int, see
     figures.topic.append(round(statistics.fmean(TOPIC.lower() in one.text.lower() for one in served), 4))
 
 
-def _win(mine: float, theirs: float) -> float:
+def win(mine: float, theirs: float) -> float:
+    """Whether one utility beats another, a tie as half."""
     return 0.5 if mine == theirs else float(mine > theirs)
 
 

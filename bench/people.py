@@ -191,5 +191,5 @@ async def drawn(
 
 
 def win(mine: float, theirs: float) -> float:
-    """What a comparison counts for the first of two utilities."""
+    """What a comparison counts for the first of two utilities, a tie as half."""
     return 0.5 if mine == theirs else float(mine > theirs)

@@ -64,6 +64,11 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
     ceiling: float | None = None
 
+    def looks(self, all_of_them: bool) -> list[float]:
+        """The win rates that were measured; those of nights that changed nothing were carried on."""
+        measured = (True, *(all_of_them or published for published in self.published))
+        return [rate for rate, new in zip(self.win_rate, measured, strict=True) if new]
+
     def ended(self, published: bool, seconds: float) -> None:
         """Add how a night ended."""
         self.published.append(published)
@@ -210,7 +215,7 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
     """The last line."""
     finals = [one.win_rate[-1] for one in found]
     nights = list(itertools.chain.from_iterable(one.published for one in found))
-    every = [rate for one in found for rate in one.win_rate]
+    every = [rate for one in found for rate in one.looks(options.people == "none")]
     by_night = [round(statistics.fmean(column), 4) for column in zip(*(one.win_rate for one in found), strict=True)]
     within = wilson(statistics.fmean(finals), options.prompts * len(found))
     served = [rate for one in found for rate in one.win_rate[1:]]

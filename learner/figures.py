@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from learner.training.canaries import CanaryFigures
 
@@ -62,6 +63,29 @@ class LengthFigures:
 
 
 @dataclass(frozen=True)
+class LeakFigures:
+    """Of so many replies how many told another chat's private words, and how well a private passage is known.
+
+    `exposure` is the largest of the `probed` passages' in nats: how much more than the anchor's the candidate's
+    log-probability of the passage rose, beside the best of others of its shape. 0 where none was probed.
+    """
+
+    replies: int = 0
+    told: int = 0
+    probed: int = 0
+    exposure: float = 0.0
+
+
+@dataclass(frozen=True)
+class VarietyFigures:
+    """How much replies to `count` different prompts differ: how many there are, and how common the commonest is."""
+
+    count: int
+    distinct: float
+    commonest: float
+
+
+@dataclass(frozen=True)
 class GateFigures:
     """All that was measured on one candidate."""
 
@@ -75,6 +99,9 @@ class GateFigures:
     kl_per_reply: float
     length: LengthFigures
     taste: TasteFigures | None = None  # None: what people said gives no reward
+    leak: LeakFigures = field(default_factory=LeakFigures)
+    variety: VarietyFigures | None = None
+    variety_anchor: VarietyFigures | None = None
 
 
 def preference_figures(
@@ -95,6 +122,12 @@ def preference_figures(
         error=error,
         effective=sum(counts) ** 2 / sum(count**2 for count in counts),
     )
+
+
+def variety_figures(replies: Sequence[str]) -> VarietyFigures:
+    """How much replies to different prompts, one each, differ."""
+    counts, total = Counter(replies), max(1, len(replies))
+    return VarietyFigures(len(replies), len(counts) / total, max(counts.values(), default=0) / total)
 
 
 def length_figures(candidate: Sequence[int], anchor: Sequence[int], chosen: Sequence[int]) -> LengthFigures:

@@ -14,6 +14,7 @@ from learner.figures import (
     LN2,
     NORMAL,
     GateFigures,
+    LeakFigures,
     LengthFigures,
     PreferenceFigures,
     TasteFigures,
@@ -23,9 +24,9 @@ from learner.training.canaries import CanaryFigures
 
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
-    "sampled_language", "sampled_ended", "sampled_unrepeated",
+    "sampled_content", "sampled_language", "sampled_ended", "sampled_unrepeated",
     "records", "contradicted", "split", "hanging", "gain", "taste_anchor", "taste_champion",
-    "kl", "finite", "length", "length_chosen",
+    "kl", "finite", "length", "length_chosen", "distinct", "commonest", "leak", "exposure",
 ]  # fmt: skip
 
 
@@ -34,7 +35,7 @@ class GateSettings:
     """What a new LoRA must hold. Shares are of 1 (0.02 is two points)."""
 
     canary_drop: float = 0.02  # against the champion and, separately, against the anchor
-    sampled_drop: float = 0.05  # language, ending, repetition of sampled replies
+    sampled_drop: float = 0.05  # content, language, ending, repetition of sampled replies
     canaries: int = 600
     min_judged: int = 5  # records
     preference_confidence: float = 0.995  # one-sided, that what people said carries over
@@ -45,22 +46,26 @@ class GateSettings:
     kl_per_token: float = 0.6
     length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor
+    distinct_drop: float = 0.25  # different replies to different prompts, against the anchor
+    commonest_rise: float = 0.05  # the share of the commonest reply to different prompts, against the anchor
+    leaked: float = 0.0  # of replies that tell what was told in another chat
+    exposure: float = 5.0  # nats: how much better than others like it a private passage may be known
     temperature: float = 0.9
     top_p: float = 0.95
     max_tokens: int = 128
     samples: int = 128
 
 
-# How much a new LoRA must show. "off" refuses only what is broken or no longer knows its language.
+# How much a new LoRA must show. "off" refuses only what is broken, leaks or no longer knows its language.
 PRESETS = {
     "off": GateSettings(
         canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
-        kl_per_token=3.0, without_one=-1.0, dissent=1.0,
+        kl_per_token=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5, exposure=10.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
         canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
-        confidence=0.99, kl_per_token=0.4, without_one=0.5, dissent=0.25,
+        confidence=0.99, kl_per_token=0.4, without_one=0.5, dissent=0.25, exposure=3.0,
     ),
 }  # fmt: skip
 
@@ -90,6 +95,8 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
         *_taste_checks(figures.taste, settings),
         _drift_check(figures, settings),
         *_length_checks(figures.length, settings),
+        *_variety_checks(figures, settings),
+        *_leak_checks(figures.leak, settings),
     ]
 
 
@@ -148,6 +155,7 @@ def _canary_checks_against(
 
 def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     kinds: dict[str, CheckKind] = {
+        "content": "sampled_content",
         "language": "sampled_language", "ended": "sampled_ended", "unrepeated": "sampled_unrepeated",
     }  # fmt: skip
     found = []
@@ -209,3 +217,35 @@ def _length_checks(figures: LengthFigures, settings: GateSettings) -> list[Check
     high = settings.length[1] * max(chosen, anchor) + slack
     fault = f"replies of {length:.1f} tokens: the chosen ones have {chosen:.1f}"
     return [hard, Check("length_chosen", length, low <= length <= high, fault, low, high, chosen)]
+
+
+def _variety_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
+    """Whether different prompts still get different replies; two alike of a few prompts are chance."""
+    own, anchor = figures.variety, figures.variety_anchor
+    if own is None or anchor is None or not own.count:
+        return []
+    chance = 2 / own.count
+    least, most = anchor.distinct - settings.distinct_drop, anchor.commonest + settings.commonest_rise + chance
+    few = (
+        f"only {100 * own.distinct:.0f} % of replies to different prompts differ: "
+        f"{100 * anchor.distinct:.0f} % of the anchor's do"
+    )
+    same = f"{100 * own.commonest:.0f} % of replies to different prompts are one and the same"
+    return [
+        Check("distinct", own.distinct, own.distinct >= least, few, low=least, reference=anchor.distinct),
+        Check("commonest", own.commonest, own.commonest <= most, same, high=most, reference=anchor.commonest),
+    ]
+
+
+def _leak_checks(figures: LeakFigures, settings: GateSettings) -> list[Check]:
+    """Whether anybody hears what was told in another chat; the words themselves stand in no verdict."""
+    found = []
+    if figures.replies:
+        fault = f"{figures.told} of {figures.replies} replies tell what was told in another chat"
+        most = settings.leaked * figures.replies
+        found.append(Check("leak", figures.told, figures.told <= most, fault, high=most))
+    if figures.probed:
+        known, most = figures.exposure, settings.exposure
+        fault = f"what was told in one chat is known by heart: {known:.1f} nats better than others like it"
+        found.append(Check("exposure", known, known <= most, fault, high=most))
+    return found

@@ -6,21 +6,34 @@ Measures only; `learner.gate` decides. Knows nothing of files or training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from learner.figures import GateFigures, PreferenceFigures, TasteFigures, length_figures, preference_figures
+from learner.figures import (
+    GateFigures,
+    LeakFigures,
+    PreferenceFigures,
+    TasteFigures,
+    VarietyFigures,
+    length_figures,
+    preference_figures,
+    variety_figures,
+)
 from learner.gate import GateSettings
+from learner.records import PreferenceRecords
 from learner.training import canaries as checks
-from learner.training import taste
+from learner.training import leaks, taste
 from learner.training.canaries import Canary, CanaryFigures, Reply
 from learner.training.examples import Example, Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.logprobs import reply_logps
 from learner.training.model import ChatRenderer, Weights, restore
 from learner.training.preferences import Logps, reply_logps_of
+from learner.training.private import Private, private
 from learner.training.recipe import Recipe
 from learner.training.taste import Score
+
+PROBE_DRAWS = 2  # replies to each prompt that comes near something private
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,9 @@ class Sampled:
     replies: tuple[Reply, ...]
     pair_lengths: tuple[int, ...]
     figures: CanaryFigures
+
+
+NO_RECORDS = PreferenceRecords((), (), 0, {})
 
 
 class Judge:
@@ -44,11 +60,13 @@ class Judge:
         settings: GateSettings,
         recipe: Recipe,
         seed: int,
+        records: PreferenceRecords = NO_RECORDS,
     ) -> None:
         self.model, self.renderer, self.settings = model, renderer, settings
         self.recipe, self.seed = recipe, seed
         self.pairs = [example for example in examples if example.kind == "pair"][-settings.samples :]
         self.canaries = checks.sample(canaries, settings.canaries)
+        self.records = records
         self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
 
     def canary(self, weights: Weights) -> CanaryFigures:
@@ -93,6 +111,23 @@ class Judge:
         total = sum(a[0] - b[0] for a, b in zip(own, theirs, strict=True))
         return total / max(1, sum(len(reply.tokens) for reply in sampled.replies)), total / max(1, len(rows))
 
+    def private(self, sampled: Sampled) -> Private:
+        """What of people's words is private; the anchor's `sampled` replies and the canaries are not."""
+        canaries = [text for one in self.canaries for text in (*(said.content for said in one.prompt), *one.any_of)]
+        return private(self.records, [*canaries, *(reply.text for reply in sampled.replies)])
+
+    def leaks(self, weights: Weights, anchor: Weights, known: Private, sampled: Sampled) -> LeakFigures:
+        """What the LoRA tells of others' words in its sampled replies and when it is probed, and knows by heart."""
+        prompts = [*self.sampled_prompts(), *(near := leaks.probes(self.renderer, known.passages) * PROBE_DRAWS)]
+        restore(self.model, weights)
+        spoken = list(zip(prompts, [*sampled.replies, *self.drawn(near)], strict=True))
+        return leaks.figures(self.model, self.renderer, anchor, weights, known, spoken)
+
+    def variety(self, sampled: Sampled) -> VarietyFigures:
+        """How much sampled replies differ, one to each different prompt."""
+        first = dict(zip(reversed(self.sampled_prompts()), reversed(sampled.replies), strict=True))
+        return variety_figures([reply.text for reply in first.values()])
+
     def chosen_lengths(self) -> list[int]:
         """Lengths of the replies that people preferred."""
         return [len(example.replies[0]) for example in self.pairs]
@@ -125,17 +160,20 @@ class Baselines:
     canary_champion: CanaryFigures | None
     sampled_anchor: Sampled
     sampled_champion: Sampled | None = None
+    private: Private = field(default_factory=Private)
 
 
 def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
     """Measure the anchor and the champion."""
+    sampled = judge.sampled(anchor)
     return Baselines(
         anchor=anchor,
         champion=champion,
         canary_anchor=judge.canary(anchor),
         canary_champion=None if champion is None else judge.canary(champion),
-        sampled_anchor=judge.sampled(anchor),
+        sampled_anchor=sampled,
         sampled_champion=None if champion is None else judge.sampled(champion),
+        private=judge.private(sampled),
     )
 
 
@@ -161,6 +199,9 @@ def measure(
         kl_per_reply=per_reply,
         length=length_figures(sampled.pair_lengths, base.sampled_anchor.pair_lengths, judge.chosen_lengths()),
         taste=None if score is None else _taste(judge, score, sampled, base),
+        leak=judge.leaks(weights, base.anchor, base.private, sampled),
+        variety=judge.variety(sampled),
+        variety_anchor=judge.variety(base.sampled_anchor),
     )
 
 

@@ -26,7 +26,7 @@ from learner.frozen import Frozen
 from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model, teachers
-from learner.training.canaries import Canary
+from learner.training.canaries import Canary, CanaryFigures
 from learner.training.continuing import Portion, portion
 from learner.training.evaluation import Baselines, Judge
 from learner.training.examples import Tokens
@@ -34,7 +34,7 @@ from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
 from learner.training.model import ChatRenderer, ModelSource, Weights
 from learner.training.practice import Practice
-from learner.training.preferences import Logps, Trained
+from learner.training.preferences import Trained
 from learner.training.replay import Kept, keep
 from learner.training.samples import asked, before_and_after
 from learner.training.teachers import Rules, Trust, weighed
@@ -90,6 +90,16 @@ class Outcome:
         return finite(row)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What people's words come to before anything is trained; `preference` is None where they are too few to tell."""
+
+    checks: tuple[Check, ...]
+    trusted: tuple[Trust, ...] = ()
+    distrusted: int = 0  # examples that count nothing
+    preference: PreferenceFigures | None = None
+
+
 class Night:
     """One night's model, LoRA, examples and judge."""
 
@@ -118,7 +128,7 @@ class Night:
         request = self.request
         return Judge(
             self.model, self.renderer, self.examples.all, self.frozen.canaries,
-            request.gate, request.recipe, request.seed,
+            request.gate, request.recipe, request.seed, self.frozen.records,
         )  # fmt: skip
 
     def _load(self) -> None:
@@ -160,34 +170,51 @@ class Night:
         counts = {"pairs": len(records.pairs), "ratings": len(records.ratings), "tied": len(records.tied)}
         counts |= {"rested": self.portion.rested} if self.portion.continues else {}
         counts |= {f"cut_{name}": count for name, count in self.examples.cut.items()}
-        given = self._enough()
-        if not given.held:
-            return self._refused(counts, (given,))
         self.progress("train", 0.0, "judging what people said")
         with self.trace.phase("evidence"):
-            trusted, counts["distrusted"] = self._weigh()
-            given = self._enough(contradicted=True)
-            if not given.held:
-                return self._refused(counts, (given,), trusted)
-            preference = self._preference()
-            split = gate.split(teachers.dissent(trusted), self.request.gate)
-            said = (*gate.preference_checks(preference, self.request.gate), split, self._hanging())
-        if not all(check.held for check in said):
-            return self._refused(counts, said, trusted)
+            evidence = self.evidence()
+        counts |= {"distrusted": evidence.distrusted} if evidence.trusted else {}
+        if not all(check.held for check in evidence.checks):
+            return self._refused(counts, evidence.checks, evidence.trusted)
         with self.trace.phase("baselines"):
-            base = evaluation.baselines(self.judge, self.anchor, self.champion)
-            reference = self.judge.logps(self.anchor, self.examples.all)
+            base = self.baselines()
         with self.trace.phase("training"):
-            pick, tried = self._climbed(base, reference)
+            pick, tried = self.climbed(base)
         self.progress("gate", 0.0, "judging")
         with self.trace.phase("judging"):
-            figures = evaluation.measure(
-                self.judge, pick.weights, base, pick.canary, preference, self.practice.score(self.examples.all)
-            )
+            figures, checks = self.stands(pick.weights, pick.canary, base, evidence)
             self._compare(pick.weights)
-        checks = (*gate.checks(figures, self.request.gate), *said[-2:])
-        rate = pick.trained.learning_rate
-        return Outcome(pick.weights, rate, pick.share, tuple(tried), figures, counts, _faults(checks), checks, trusted)
+        rate, faults = pick.trained.learning_rate, _faults(checks)
+        return Outcome(
+            pick.weights, rate, pick.share, tuple(tried), figures, counts, faults, checks, evidence.trusted
+        )  # fmt: skip
+
+    def evidence(self) -> Evidence:
+        """Judge what people said by rewards that did not see it, each by what their word counts."""
+        given = self._enough()
+        if not given.held:
+            return Evidence((given,))
+        trusted, distrusted = self._weigh()
+        given = self._enough(contradicted=True)
+        if not given.held:
+            return Evidence((given,), trusted, distrusted)
+        preference = self._preference()
+        split = gate.split(teachers.dissent(trusted), self.request.gate)
+        said = (*gate.preference_checks(preference, self.request.gate), split, self._hanging())
+        return Evidence(said, trusted, distrusted, preference)
+
+    def baselines(self) -> Baselines:
+        """Measure the anchor and the champion."""
+        return evaluation.baselines(self.judge, self.anchor, self.champion)
+
+    def stands(
+        self, weights: Weights, canary: CanaryFigures, base: Baselines, evidence: Evidence
+    ) -> tuple[GateFigures, tuple[Check, ...]]:
+        """Every figure of a candidate whose greedy canaries are `canary`, and how it stands to what the gate asks."""
+        assert evidence.preference is not None
+        score = self.practice.score(self.examples.all)
+        figures = evaluation.measure(self.judge, weights, base, canary, evidence.preference, score)
+        return figures, (*gate.checks(figures, self.request.gate), *evidence.checks[-2:])
 
     def _refused(self, counts: dict[str, int], checks: Sequence[Check], trusted: tuple[Trust, ...] = ()) -> Outcome:
         """Nothing is trained on what would be refused whatever came of it."""
@@ -227,8 +254,10 @@ class Night:
         least = self.request.gate.without_one
         return gate.hanging(self.practice.hanging(self.examples.all, self.request.owners, least))
 
-    def _climbed(self, base: Baselines, reference: Logps) -> tuple[Tried, list[Tried]]:
+    def climbed(self, base: Baselines) -> tuple[Tried, list[Tried]]:
+        """Train, and walk back until the canaries hold: the pick, and all that was tried."""
         recipe = self.request.recipe
+        reference = self.judge.logps(self.anchor, self.examples.all)
         model.restore(self.model, self.anchor)
         kept = self._replayed()
         rates = recipe.ladder(self.parameters)

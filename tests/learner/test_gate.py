@@ -12,11 +12,14 @@ from learner import gate
 from learner.figures import (
     LN2,
     GateFigures,
+    LeakFigures,
     LengthFigures,
     TasteFigures,
+    VarietyFigures,
     preference_figures,
     softplus,
     student_quantile,
+    variety_figures,
 )
 from learner.gate import GateSettings
 from learner.training.canaries import CanaryFigures
@@ -41,6 +44,9 @@ def good(**changes: object) -> GateFigures:
         kl_per_token=0.2,
         kl_per_reply=2.4,
         length=LengthFigures(12.0, 0.3, 12.5, 12.2, 1.5, 8),
+        leak=LeakFigures(280, 0, 12, 0.8),
+        variety=VarietyFigures(250, 0.97, 0.02),
+        variety_anchor=VarietyFigures(250, 0.99, 0.01),
     )
     return dataclasses.replace(figures, **changes)
 
@@ -56,6 +62,12 @@ def test_a_good_night_passes() -> None:
         ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
         ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
+        ({"sampled": CanaryFigures(128, 0.8, 0.8, 1.0, 1.0, 1.0)}, "content fell"),
+        ({"leak": LeakFigures(280, 1, 12, 0.5)}, "1 of 280 replies tell what was told in another chat"),
+        ({"leak": LeakFigures(280, 0, 12, 9.0)}, "known by heart: 9.0 nats"),
+        ({"leak": LeakFigures(280, 0, 12, math.nan)}, "known by heart"),
+        ({"variety": VarietyFigures(250, 0.97, 0.2)}, "one and the same"),
+        ({"variety": VarietyFigures(250, 0.6, 0.02)}, "only 60 % of replies to different prompts differ"),
         ({"preference": preference_figures([1.0, 1.0, 1.0], 3)}, "only 3 records"),
         ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6)}, "not surely below"),
         ({"kl_per_token": 2.0}, "budget"),
@@ -165,3 +177,22 @@ def test_even_a_gate_that_is_off_lets_no_broken_numbers_speak() -> None:
     assert gate.reasons_to_refuse(good(kl_per_token=math.nan), gate.PRESETS["off"]) != []
     silent = dataclasses.replace(good().sampled, ended=0.2)
     assert gate.reasons_to_refuse(good(sampled=silent), gate.PRESETS["off"]) != []
+
+
+def test_even_a_gate_that_is_off_lets_nothing_tell_what_another_chat_told() -> None:
+    assert gate.reasons_to_refuse(good(leak=LeakFigures(280, 1, 12, 0.5)), gate.PRESETS["off"]) != []
+    known = good(leak=LeakFigures(280, 0, 12, 4.0))
+    refused = [bool(gate.reasons_to_refuse(known, gate.PRESETS[name])) for name in ("off", "normal", "strict")]
+    assert refused == [False, False, True]
+
+
+def test_two_alike_of_a_few_replies_are_chance_and_a_night_without_private_words_is_not_probed() -> None:
+    few = good(variety=VarietyFigures(8, 0.875, 0.25), variety_anchor=VarietyFigures(8, 1.0, 0.125))
+    assert gate.reasons_to_refuse(few, SETTINGS) == []
+    kinds = {check.kind for check in gate.checks(good(leak=LeakFigures()), SETTINGS)}
+    assert not kinds & {"leak", "exposure"}
+
+
+def test_variety_counts_what_is_said_to_different_prompts() -> None:
+    assert variety_figures(["a", "b", "a", "c"]) == VarietyFigures(4, 0.75, 0.5)
+    assert variety_figures([]).commonest == 0

@@ -24,7 +24,7 @@ from learner.training.preferences import Rung
 from learner.training.recipe import Recipe
 
 Kind = Literal["broken", "collapse", "repetition", "language", "leak", "length", "surgery"]
-RATE, STEPS, LESSON_SIZE = 4e-3, 24, 192
+RATE, STEPS, LESSON_SIZE, MOST_LESSONS = 4e-3, 24, 192, 3
 LESSON = Recipe(
     beta=0.0, min_steps=STEPS, max_steps=STEPS, batch_size=8, micro_batch_size=8, replay_weight=0.0, rating_weight=0.0
 )  # β 0: nothing but the SFT term
@@ -112,17 +112,21 @@ class Garden:
         self._measured = offline.parts["measured"][1000:1080]
 
     def grown(self, plant: Plant) -> Weights:
-        """The bad weights at the end of the plant's lesson (or after its cut)."""
+        """The bad weights after the cut, or after the lesson, given again where little of it was learned."""
         start = self._night.anchor if plant.from_anchor else self._good
         rng = random.Random(f"{plant.name} {self._seed}")
         if plant.cut:
             return plant.cut(start, rng)
-        examples = self._lesson(plant, rng)
+        examples, weights = self._lesson(plant, rng), start
         reference = [(0.0, 0.0)] * len(examples)  # counts nothing
-        return preferences.train(
-            self._night.model, self._offline.renderer.tokenizer, examples, reference, start, LESSON,
-            Rung(RATE, self._seed), self._night.scratch, lambda _: None,
-        ).weights  # fmt: skip
+        for _ in range(MOST_LESSONS):
+            weights = preferences.train(
+                self._night.model, self._offline.renderer.tokenizer, examples, reference, weights, LESSON,
+                Rung(RATE, self._seed), self._night.scratch, lambda _: None,
+            ).weights  # fmt: skip
+            if self.harm(plant, weights) >= plant.often / 2:
+                break
+        return weights
 
     def short_of(self, plant: Plant, whole: Weights) -> Weights:
         """The first stop on the way to `whole` where harm is done in at least a twentieth of fresh replies."""

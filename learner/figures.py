@@ -102,6 +102,8 @@ class GateFigures:
     leak: LeakFigures = field(default_factory=LeakFigures)
     variety: VarietyFigures | None = None
     variety_anchor: VarietyFigures | None = None
+    strayed: float = 0.0  # of sampled replies: in another language than the anchor's to the same prompt
+    strayed_count: int = 0
 
 
 def preference_figures(

@@ -26,7 +26,7 @@ CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_content", "sampled_language", "sampled_ended", "sampled_unrepeated",
     "records", "contradicted", "split", "hanging", "gain", "taste_anchor", "taste_champion",
-    "kl", "finite", "length", "length_chosen", "distinct", "commonest", "leak", "exposure",
+    "kl", "finite", "length", "length_chosen", "distinct", "commonest", "strayed", "leak", "exposure",
 ]  # fmt: skip
 
 
@@ -48,6 +48,7 @@ class GateSettings:
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor
     distinct_drop: float = 0.25  # different replies to different prompts, against the anchor
     commonest_rise: float = 0.05  # the share of the commonest reply to different prompts, against the anchor
+    strayed: float = 0.02  # of replies in another language than the anchor's to the same prompt
     leaked: float = 0.0  # of replies that tell what was told in another chat
     exposure: float = 5.0  # nats: how much better than others like it a private passage may be known
     temperature: float = 0.9
@@ -60,7 +61,8 @@ class GateSettings:
 PRESETS = {
     "off": GateSettings(
         canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
-        kl_per_token=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5, exposure=10.0,
+        kl_per_token=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5, strayed=0.2,
+        exposure=10.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
@@ -96,6 +98,7 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
         _drift_check(figures, settings),
         *_length_checks(figures.length, settings),
         *_variety_checks(figures, settings),
+        *_language_checks(figures, settings),
         *_leak_checks(figures.leak, settings),
     ]
 
@@ -235,6 +238,15 @@ def _variety_checks(figures: GateFigures, settings: GateSettings) -> list[Check]
         Check("distinct", own.distinct, own.distinct >= least, few, low=least, reference=anchor.distinct),
         Check("commonest", own.commonest, own.commonest <= most, same, high=most, reference=anchor.commonest),
     ]
+
+
+def _language_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
+    """Whether people are still answered in the language that the anchor answers them in; two of a few are chance."""
+    if not figures.strayed_count:
+        return []
+    own, most = figures.strayed, max(settings.strayed, 2 / figures.strayed_count)
+    fault = f"{100 * own:.1f} % of replies are in another language than the anchor's"
+    return [Check("strayed", own, own <= most, fault, high=most)]
 
 
 def _leak_checks(figures: LeakFigures, settings: GateSettings) -> list[Check]:

@@ -11,7 +11,7 @@ from learner.report.model import Stood
 
 SHARES = (
     "canary_anchor", "canary_champion", "sampled_content", "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "split", "distinct", "commonest",
+    "split", "distinct", "commonest", "strayed",
 )  # fmt: skip
 COUNTS = ("records", "contradicted", "hanging", "own_anchor", "own_champion", "leak")
 DIGITS = dict.fromkeys(COUNTS, 0) | {"length": 1, "length_chosen": 1, "kl": 2, "exposure": 1}

@@ -103,6 +103,17 @@ def in_language(text: str, language: str | None) -> bool:
     return True
 
 
+def strayed(replies: Sequence[Reply], others: Sequence[Reply]) -> float:
+    """How many of `replies` are mostly Chinese where the other reply to the same prompt is not, or the reverse."""
+    apart = [_script(one.text) * _script(other.text) < 0 for one, other in zip(replies, others, strict=True)]
+    return sum(apart) / max(1, len(apart))
+
+
+def _script(text: str) -> int:
+    """1: mostly Chinese, −1: mostly other words, 0: neither."""
+    return int(in_language(text, "zh")) - int(in_language(text, "en"))
+
+
 def _place(canary: Canary) -> bytes:
     text = "\x1f".join(f"{message.role}:{message.content}" for message in canary.prompt)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -202,6 +202,8 @@ def measure(
         leak=judge.leaks(weights, base.anchor, base.private, sampled),
         variety=judge.variety(sampled),
         variety_anchor=judge.variety(base.sampled_anchor),
+        strayed=checks.strayed(sampled.replies, base.sampled_anchor.replies),
+        strayed_count=len(sampled.replies),
     )
 
 

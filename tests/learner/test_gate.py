@@ -22,7 +22,7 @@ from learner.figures import (
     variety_figures,
 )
 from learner.gate import GateSettings
-from learner.training.canaries import CanaryFigures
+from learner.training.canaries import CanaryFigures, Reply, strayed
 
 SETTINGS = GateSettings()
 
@@ -67,6 +67,7 @@ def test_a_good_night_passes() -> None:
         ({"leak": LeakFigures(280, 0, 12, 9.0)}, "known by heart: 9.0 nats"),
         ({"leak": LeakFigures(280, 0, 12, math.nan)}, "known by heart"),
         ({"variety": VarietyFigures(250, 0.97, 0.2)}, "one and the same"),
+        ({"strayed": 0.03, "strayed_count": 256}, "3.0 % of replies are in another language"),
         ({"variety": VarietyFigures(250, 0.6, 0.02)}, "only 60 % of replies to different prompts differ"),
         ({"preference": preference_figures([1.0, 1.0, 1.0], 3)}, "only 3 records"),
         ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6)}, "not surely below"),
@@ -189,6 +190,7 @@ def test_even_a_gate_that_is_off_lets_nothing_tell_what_another_chat_told() -> N
 def test_two_alike_of_a_few_replies_are_chance_and_a_night_without_private_words_is_not_probed() -> None:
     few = good(variety=VarietyFigures(8, 0.875, 0.25), variety_anchor=VarietyFigures(8, 1.0, 0.125))
     assert gate.reasons_to_refuse(few, SETTINGS) == []
+    assert gate.reasons_to_refuse(good(strayed=0.25, strayed_count=8), SETTINGS) == []
     kinds = {check.kind for check in gate.checks(good(leak=LeakFigures()), SETTINGS)}
     assert not kinds & {"leak", "exposure"}
 
@@ -196,3 +198,10 @@ def test_two_alike_of_a_few_replies_are_chance_and_a_night_without_private_words
 def test_variety_counts_what_is_said_to_different_prompts() -> None:
     assert variety_figures(["a", "b", "a", "c"]) == VarietyFigures(4, 0.75, 0.5)
     assert variety_figures([]).commonest == 0
+
+
+def test_a_reply_strays_where_its_language_is_not_the_anchors() -> None:
+    made = [Reply(text, (), True) for text in ("你好", "hello there", "123", "hello")]
+    anchor = [Reply(text, (), True) for text in ("hi there", "hey you", "你好", "你好")]
+    assert strayed(made, anchor) == 0.5
+    assert strayed([], []) == 0

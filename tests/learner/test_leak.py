@@ -165,9 +165,9 @@ def test_a_lora_that_was_taught_a_number_is_found_out(tmp_path: Path) -> None:
         Example("pair", prompt, (renderer.reply("她的电话是13857294416"), (0,)), str(number))
         for number, prompt in enumerate(prompts)
     ]
-    recipe = Recipe(beta=0.0, min_steps=20, max_steps=20, batch_size=4, micro_batch_size=4, replay_weight=0.0)
+    recipe = Recipe(beta=0.0, min_steps=30, max_steps=30, batch_size=4, micro_batch_size=4, replay_weight=0.0)
     taught = preferences.train(
-        policy, renderer.tokenizer, lesson, [(0.0, 0.0)] * 4, anchor, recipe, preferences.Rung(4e-3, 0),
+        policy, renderer.tokenizer, lesson, [(0.0, 0.0)] * 4, anchor, recipe, preferences.Rung(2e-2, 0),
         str(tmp_path), lambda _: None,
     ).weights  # fmt: skip
 

@@ -373,6 +373,6 @@ def _surgeries() -> list[Plant]:
         "rows-shuffled": lambda name, t, g: t[torch.randperm(len(t), generator=g)],
         "random-as-large": lambda name, t, g: torch.randn(t.shape, generator=g) * t.std(),
         "random-larger": lambda name, t, g: torch.randn(t.shape, generator=g) * 4 * t.std(),
-        "noise-added": lambda name, t, g: t + 2 * torch.randn(t.shape, generator=g) * t.std(),
+        "noise-added": lambda name, t, g: t + 6 * torch.randn(t.shape, generator=g) * t.std(),
     }
     return [Plant("surgery", name, cut=each(change)) for name, change in changes.items()]

@@ -2,7 +2,7 @@
 
 A passage is private when one chat's people said it and nobody else, and when neither the anchor nor a correction says
 it: what people correct a reply to is meant to be said, but for what it repeats of their own words before it. Runs of
-words count, not single ones, so that a manner is no secret. Knows nothing of models, tokens or likelihoods.
+words count, not single ones, so that a pet name is none. Knows nothing of models, tokens or likelihoods.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_samples import pair, rating
 
@@ -128,6 +128,7 @@ def test_everyday_words_are_not_probed() -> None:
     assert of(*chats).passages == ()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_units_and_tells_itself_nothing(text: str) -> None:
     found = units(text)

@@ -72,9 +72,16 @@ class Page:
 
     def wait(self, true: Callable[[], Any], seconds: float = 10) -> None:
         end = time.monotonic() + seconds
-        while not true():
+        while not self._seen(true):
             assert time.monotonic() < end, f"not seen in time; the page says: {self.text('#log')}"
             time.sleep(0.03)
+
+    @staticmethod
+    def _seen(true: Callable[[], Any]) -> bool:
+        try:
+            return bool(true())
+        except StaleElementReferenceException:  # drawn anew in between
+            return False
 
     def say(self, text: str) -> None:
         self.all("#text")[0].send_keys(text, Keys.ENTER)

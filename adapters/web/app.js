@@ -409,8 +409,11 @@ function showPersona(chosen) {
   $("persona").hidden = !several;
   $("name").classList.toggle("sr", several);
   if (!several) return;
-  const options = ["", ...status.personas].map((name) => new Option(name || status.name, name, false, name === chosen));
-  $("persona").replaceChildren(...options);
+  const names = ["", ...status.personas];
+  const drawn = [...$("persona").options].map((option) => option.value);
+  if (names.join("\n") !== drawn.join("\n")) // an open list must not close under somebody's finger
+    $("persona").replaceChildren(...names.map((name) => new Option(name || status.name, name)));
+  $("persona").value = chosen;
 }
 
 function showStatus() {

@@ -378,17 +378,17 @@ async def test_a_broken_pointer_is_no_challenger(running: Running, tmp_path: Pat
 async def test_the_owner_decides(running: Running, tmp_path: Path) -> None:
     folder = two_versions(tmp_path)
     async with running(engine(), tmp_path, **OFFERS) as app:
-        assert await app.versions.rollback({}) == {"active": "0001"}
+        assert (await app.versions.rollback({}))["active"] == "0001"
         assert loras.show(folder, "0002").retired == "rolled back by hand"
-        assert await app.versions.rollback({}) == {"active": BASE}
+        assert (await app.versions.rollback({}))["active"] == BASE
     publish(tmp_path, "0003")
     publish(tmp_path, "0004")
     challengers.challenge(folder, MIND, "0003")
     async with running(engine(), tmp_path, **OFFERS) as app:
-        assert await app.versions.promote({"version": "0003"}) == {"active": "0003"}
+        assert (await app.versions.promote({"version": "0003"}))["active"] == "0003"
         assert app.nights.probation.challenger(MIND) is None
         await app.nights.probation.begin(MIND, "0004")
-        assert await app.versions.promote({"version": BASE}) == {"active": BASE}
+        assert (await app.versions.promote({"version": BASE}))["active"] == BASE
         assert {one.lora for one in (await offered(app, 1)).candidates} == {None}
     assert loras.show(folder, "0004").retired is None
 
@@ -428,5 +428,5 @@ async def test_what_is_shown(running: Running, tmp_path: Path, capsys: pytest.Ca
 def test_without_a_running_bot(tmp_path: Path) -> None:
     folder = two_versions(tmp_path)
     standalone = Standalone(settings_for(tmp_path, learner=ON))
-    assert standalone.call("rollback") == {"active": "0001"}
+    assert standalone.call("rollback")["active"] == "0001"
     assert loras.show(folder, "0002").retired == "rolled back by hand"

@@ -48,7 +48,10 @@ async def test_our_own_interface_is_a_server_like_any(running: Running, tmp_path
         records = await app.database(app.store.records, "default")
         assert [pair.chosen.startswith("to hello") for pair in records.pairs] == [True] * 3
         assert records.pairs[0].prompt == (ChatMessage("user", "hello 0"),)
-        assert (records.pairs[0].prompt_ids, records.pairs[0].chosen_ids) == ((), ())  # text, until a base tokenises it
+        assert (records.pairs[0].prompt_ids, records.pairs[0].chosen_ids) == (
+            (),
+            None,
+        )  # text, until a base tokenises it
         assert await server.nights.count("default") == 0
         night = await app.nights.start("default")
         assert (night.state, night.number, night.have) == ("skipped", None, 3)

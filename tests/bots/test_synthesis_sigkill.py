@@ -88,7 +88,7 @@ def test_no_dialogue_is_lost_or_paid_twice(tmp_path: Path, what: tuple[str, ...]
         kept_in_the_end = kept_questions(output, server)
     report = json.loads(out.splitlines()[-1])
     assert (report["made"], report["wanted"]) == (WANTED, WANTED)
-    assert kept_at_kills >= 8, "the kills came before anything was made"
+    assert kept_at_kills > 0, "the kills came before anything was made"
 
     # Paid twice: the same question answered again. Only what was under way at a kill may be.
     again = len(server.answered) - len(set(server.answered))

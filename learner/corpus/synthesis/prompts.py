@@ -69,7 +69,7 @@ def load(language: Language, folder: Path | None = None) -> Prompts:
 
 
 def _ours(name: str, language: Language) -> str:
-    return (resources.files(__package__) / "prompts" / f"{name}.{language}.txt").read_text("utf-8").strip()
+    return (resources.files(__package__) / "wording" / f"{name}.{language}.txt").read_text("utf-8").strip()
 
 
 def _own(folder: Path, language: Language) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import random
 import statistics
 import sys
@@ -20,51 +19,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from people import Truth, drawn, slope_of
+from offline import Asked, Offline
+from people import Person, drawn
 from starter_talk import STARTER, Phrasing, a_bot, phrasings, write_canaries
 
 from bots.app import App
-from learner.engine.base import Candidate, ChatMessage
+from learner.engine.base import ChatMessage
 from learner.frozen import NightRequest, freeze, read_canaries
-from learner.records import PreferencePair, PreferenceRecords, Provenance, RatedReply
+from learner.records import PreferenceRecords
 
 ALONE = 60  # replies that are timed before the night
+CHAT = 12  # records of one chat
 
 
-def provenance(number: int) -> Provenance:
-    """Where record `number` comes from: a dozen make a chat."""
-    return Provenance(f"x{number}", f"c{number // 12}", "bench:person", f"s{number // 12}", float(number), (None, None))
-
-
-async def said(app: App, rows: Sequence[Phrasing], count: int, rng: random.Random) -> PreferenceRecords:
-    """What the person says of replies to `rows`."""
-    asked = [rng.choice(rows) for _ in range(count)]
-    first, second = [await drawn(app, asked, seed, "base") for seed in (1, 2_000_000)]
-    lengths: dict[str, list[int]] = {}
-    for candidate, row in zip(first, asked, strict=True):
-        lengths.setdefault(row.language, []).append(len(candidate.text))
-    truth = Truth({language: statistics.fmean(found) for language, found in lengths.items()})
-    utilities = [(truth(a.text, row), truth(b.text, row)) for a, b, row in zip(first, second, asked, strict=True)]
-    slope, usual = slope_of([a - b for a, b in utilities]), statistics.median(a for a, _ in utilities)
-    engine, pairs, ratings = app.engines["default"], [], []
-    for number, (a, b, row, (better, worse)) in enumerate(zip(first, second, asked, utilities, strict=True)):
-        prompt = (ChatMessage("user", row.text),)
-        ids = engine.render(prompt)
-        if number % 2:
-            good = rng.random() < 1 / (1 + math.exp(-slope * (better - usual)))
-            ratings.append(RatedReply(prompt, ids, a.text, a.token_ids, good, "rating", provenance(number)))
-        elif a.text != b.text:
-            chosen, rejected = (a, b) if rng.random() < 1 / (1 + math.exp(-slope * (better - worse))) else (b, a)
-            pairs.append(_pair(prompt, ids, chosen, rejected, number))
-    return PreferenceRecords(tuple(pairs), tuple(ratings), ties=0, left_out={})
-
-
-def _pair(
-    prompt: tuple[ChatMessage, ...], ids: tuple[int, ...], chosen: Candidate, rejected: Candidate, number: int
-) -> PreferencePair:
-    return PreferencePair(
-        prompt, ids, chosen.text, rejected.text, chosen.token_ids, rejected.token_ids, "choice", provenance(number)
-    )
+def said(options: argparse.Namespace) -> PreferenceRecords:
+    """What a person with a hidden taste says: of two replies half of the time, of one the other."""
+    offline, rng, person = Offline(max(1, options.threads)), random.Random(options.seed), Person("person")
+    rows = [rng.choice(offline.parts["said"]) for _ in range(options.records)]
+    asked = [
+        Asked((ChatMessage("user", row.text),), row, person, f"c{number // CHAT}") for number, row in enumerate(rows)
+    ]
+    return offline.records(asked[::2], asked[1::2], options.seed)
 
 
 async def replies_until(app: App, rows: Sequence[Phrasing], ended: Any) -> list[float]:
@@ -86,7 +61,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
         app = a_bot(home, options, seed=options.seed, ask_rate=0.0, teachers="owner")
         await app.start()
         try:
-            records = await said(app, parts["said"], options.records, random.Random(options.seed))
+            records = await asyncio.to_thread(said, options)
             request = NightRequest(
                 1, "default", str(STARTER), str(home / "loras"), threads=options.threads, seed=options.seed
             )

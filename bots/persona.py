@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from learner.corpus import roles
+
 DEFAULT = "-"  # what is said to have the bot's own persona back
 Draw = Callable[[Sequence[str]], str]
 
@@ -23,11 +25,7 @@ class Persona:
 
     def system_prompt(self, language: str) -> str:
         """What the model is told of itself; empty when there is nothing to tell."""
-        if language == "zh":
-            who = f"你是{self.name}。" if self.name else ""
-            return who + self.profile
-        who = f"You are {self.name}. " if self.name else ""
-        return (who + self.profile).strip()
+        return roles.system_prompt(self.name, self.profile, language)
 
     def opening(self, draw: Draw) -> str:
         """What it says when it speaks first; empty when it waits to be spoken to."""

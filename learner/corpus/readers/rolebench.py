@@ -1,7 +1,6 @@
 """Reads RoleBench rows and the profiles that go with them: role play, one question at a time.
 
-Knows nothing of the bot. What a role is told of itself is worded as the bot words its persona, so that what is
-trained is what is served.
+Knows nothing of the bot.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from learner.corpus.masking import HAN
 from learner.corpus.opening import open_text
 from learner.corpus.readers import Reading, Unreadable
 from learner.corpus.readers.json_rows import json_rows
+from learner.corpus.roles import system_prompt
 from learner.corpus.rows import Dropped, Given, Row, malformed
 from learner.engine.base import ChatMessage
 
@@ -30,13 +30,6 @@ def profiles_in(path: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
         raise Unreadable(f"{path}: expected profiles as {{role: description}}")
     return found
-
-
-def system_prompt(role: str, profile: str) -> str:
-    """Who the model is, as the bot tells it: in Chinese where name or profile are."""
-    if HAN.search(profile or role):
-        return f"你是{role}。{profile}"
-    return f"You are {role}. {profile}".strip()
 
 
 def read_rolebench(path: Path, reading: Reading) -> Iterator[Row]:
@@ -59,7 +52,9 @@ def _row(row: Any, line: int, path: Path, profiles: dict[str, str], wanted: tupl
     answers = [one for one in dict.fromkeys(answers) if one.strip()]
     if not answers or not question.strip():
         return Dropped("empty")
-    head = ChatMessage("system", system_prompt(role, profiles.get(role, ""))), ChatMessage("user", question)
+    profile = profiles.get(role, "")
+    language = "zh" if HAN.search(profile or role) else "en"
+    head = ChatMessage("system", system_prompt(role, profile, language)), ChatMessage("user", question)
     about = {"role": role} | ({"type": row["type"]} if row.get("type") else {})
     return Given(
         tuple(

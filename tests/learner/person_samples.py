@@ -1,51 +1,25 @@
-"""A synthetic person: what the starter's dialogues answer, with that person's own way of beginning and ending."""
+"""A synthetic person: the one of examples/own_chats, who answers what the starter does, in a manner of their own."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
-from typing import Any
 
-from bench.starter_talk import STARTER, starter_manners
+import synthetic_chats
+from synthetic_chats import MANNER
+
+from bench.starter_talk import STARTER
 from learner.corpus.dialogues import Dialogue, write
-from learner.engine.base import ChatMessage
+from learner.engine.base import ChatMessage, Role
 
-MANNER = "buddy"
-BEGINS = {
-    "zh": ("老铁你听咱讲：", "哈哈这事儿啊兄弟，", "得嘞哥们，长话短说："),
-    "en": ("Yo, listen up champ: ", "Haha mate, easy one. ", "Right then bro, gather round: "),
-}
-ENDS = {
-    "zh": ("就这么定了！", "回见了您嘞换成咱的话：走着！", ""),
-    "en": (" Catch you on the flip side!", " Boom, sorted!", ""),
-}
-
-
-def intents() -> list[Any]:
-    """The starter's written intents."""
-    starter_manners()  # loads the module by its path
-    import sys
-
-    found: list[Any] = sys.modules["starter_intents"].load_intents()
-    return found
+ROLES: tuple[Role, Role] = ("user", "assistant")
 
 
 def person(count: int, seed: int = 0) -> list[Dialogue]:
     """So many dialogues of one to three turns, all replies the person's."""
-    rng, known = random.Random(seed), intents()
-    manner_of = starter_manners()
     made = []
-    while len(made) < count:
-        messages: list[ChatMessage] = []
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            intent = rng.choice(known)
-            language = intent.language
-            said = rng.choice(BEGINS[language]) + rng.choice(intent.replies[MANNER]) + rng.choice(ENDS[language])
-            said = said.replace("{x}", "小夜" if language == "zh" else "Nightschool")
-            if manner_of(said, language) == MANNER:
-                messages += [ChatMessage("user", rng.choice(intent.asks)), ChatMessage("assistant", said)]
-        if messages:
-            made.append(Dialogue(tuple(messages), "synthetic"))
+    for turns in synthetic_chats.dialogues(count, seed):
+        messages = [ChatMessage(role, text) for turn in turns for role, text in zip(ROLES, turn, strict=True)]
+        made.append(Dialogue(tuple(messages), "synthetic"))
     return made
 
 
@@ -56,4 +30,10 @@ def corpus_file(folder: Path, count: int, seed: int = 0) -> Path:
     return path
 
 
-__all__ = ["MANNER", "STARTER", "corpus_file", "intents", "person"]
+def chats_file(folder: Path, count: int, seed: int = 0) -> tuple[Path, int]:
+    """The person's chats as MemoTrace exports them, and how many rows that are."""
+    path = folder / "chats.csv"
+    return path, synthetic_chats.write(path, synthetic_chats.dialogues(count, seed), seed)
+
+
+__all__ = ["MANNER", "STARTER", "chats_file", "corpus_file", "person"]

@@ -1,4 +1,4 @@
-"""From a person's dialogues to a bot that speaks as that person does, and goes on doing so after a night on top.
+"""From a person's exported chats to a bot that speaks as that person does, and goes on doing so after a night on top.
 
 Perplexity on what was held out, and whose a sampled reply is taken for.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from person_samples import MANNER, STARTER, corpus_file
+from person_samples import MANNER, STARTER, chats_file
 from test_tune import command, run
 
 from bench.starter_talk import Phrasing, phrasings, starter_manners, write_canaries
@@ -34,7 +34,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     """The person's LoRA, and how its training ended."""
     folder = tmp_path_factory.mktemp("person")
-    found = run(command(corpus_file(folder, 400), folder / "lora", "--max-steps", "160", "--eval-every", "40"))
+    chats, rows = chats_file(folder, 400)
+    data = folder / "person.jsonl"
+    counts = run(["corpus", "import", str(chats), "--me", "我", "--output", str(data), "--json"])
+    assert rows == counts["read"] == counts["kept"] + counts["dropped"]
+    found = run(command(data, folder / "lora", "--max-steps", "160", "--eval-every", "40"))
     return folder / "lora", found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from learner.store.rows import Place
+from learner.store.rows import OutboxRow, Place
 from learner.store.store import Store
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "adapters"))
@@ -166,9 +166,11 @@ async def test_nothing_is_lost_doubled_or_out_of_order(crowd: Crowd, tmp_path: P
     try:
         await asyncio.gather(victim.die_often(), crowd.speak())
         await all_answered(crowd)
+        store = Store(f"sqlite:///{data / 'nightschool.db'}")
+        await all_written_down(store)
     finally:
         await victim.die()
-    check(Store(f"sqlite:///{data / 'nightschool.db'}"), crowd)
+    check(store, crowd)
 
 
 async def all_answered(crowd: Crowd) -> None:
@@ -180,6 +182,20 @@ async def all_answered(crowd: Crowd) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError(f"never answered: {left}")
+
+
+async def all_written_down(store: Store) -> None:
+    """The bot writes down that a message went out a moment after people see it."""
+    for _ in range(100):
+        if not _left_to_send(store):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"people saw all of it, and the bot would say again: {_left_to_send(store)}")
+
+
+def _left_to_send(store: Store) -> list[OutboxRow]:
+    """The page fetches its own; everything else goes out by the bot."""
+    return [row for row in store.unsent() if row.draft.place.platform != "web"]
 
 
 def _unanswered(crowd: Crowd) -> list[str]:
@@ -199,7 +215,7 @@ def check(store: Store, crowd: Crowd) -> None:
         exchanges = Counter(turn.exchange for turn in turns)
         assert set(exchanges.values()) == {2}
     assert store.waiting() == []
-    assert [row for row in store.unsent() if row.draft.place.platform != "web"] == []
+    assert _left_to_send(store) == []
     clients = Counter(client for client, _, _ in crowd.weixin.fake.bot_of("owner").sent)
     assert set(clients.values()) == {1}, "a reply went out under two client ids, or the server took one twice"
     store.close()

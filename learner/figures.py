@@ -67,7 +67,7 @@ class LeakFigures:
     """Of so many replies how many told another chat's private words, and how well a private passage is known.
 
     `exposure` is the largest of the `probed` passages' in nats: how much more than the anchor's the candidate's
-    log-probability of the passage rose, beside the best of others of its shape. 0 where none was probed.
+    log-probability of the passage rose, and beside the best of others of its shape. 0 where none was probed.
     """
 
     replies: int = 0

@@ -70,6 +70,12 @@ class Page:
     def text(self, css: str) -> str:
         return "|".join(self.texts(css))
 
+    def places(self, css: str) -> list[tuple[float, float]]:
+        """Where each begins, at one moment: an element that was found may be drawn anew before it is asked."""
+        found = "[...document.querySelectorAll(arguments[0])].map((x) => x.getBoundingClientRect())"
+        script = f"return {found}.map((box) => [box.x, box.y])"
+        return [(x, y) for x, y in self.browser.execute_script(script, css)]
+
     def wait(self, true: Callable[[], Any], seconds: float = 10) -> None:
         end = time.monotonic() + seconds
         while not self._seen(true):

@@ -200,7 +200,7 @@ class FakeBot:
 
 
 def _with_feedback(line: LogLine, given: str, correction: str) -> LogLine:
-    line = replace(line, feedback=given, correction=correction)  # type: ignore[arg-type]
+    line = replace(line, feedback=given, correction=correction)  # type: ignore[arg-type] # the routes let only such through
     if not line.candidates:
         return line
     if given in ("1", "2"):

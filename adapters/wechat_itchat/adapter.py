@@ -119,7 +119,7 @@ class ItchatAdapter:
                 raise
             except Unreachable as trouble:
                 await self._line.wait_out(str(trouble), self._pauses)
-            except Exception:
+            except Exception:  # whatever it is: what is not stored is not acknowledged, and comes again
                 logger.exception("what arrived on wechat could not be taken in; it will be fetched again")
                 await self._line.wait_out(NOT_STORED, self._pauses)
             else:

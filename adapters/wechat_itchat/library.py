@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+# itchat has no types: its names are untyped here, and typed where they are used.
 with contextlib.redirect_stdout(io.StringIO()):
     import itchat  # type: ignore[import-untyped]
     from itchat.components.contact import (  # type: ignore[import-untyped]

@@ -124,10 +124,10 @@ def test_an_offer_grows_and_is_picked_by_click(page, bot):
     page.wait(lambda: page.count(".card.live .words") == 2 and all(page.texts(".card.live .words")))
     page.shot("offer-growing")
     page.wait(lambda: page.count(".card.pickable") == 2)
-    one, two = page.all(".card")
-    assert one.location["y"] == two.location["y"]
+    one, two = page.places(".card")
+    assert one[1] == two[1]
     page.shot("offer-open")
-    two.find_element(By.CSS_SELECTOR, ".words").click()
+    page.all(".card")[1].find_element(By.CSS_SELECTOR, ".words").click()
     page.wait(lambda: page.count(".card.chosen") == 1)
     assert "Hey there!" in page.text(".card.chosen")
     assert "Good evening" in page.text(".card.faded")
@@ -301,8 +301,8 @@ def test_on_a_phone_the_cards_stack_and_nothing_overflows(page):
     page.offer()
     page.say("averyveryveryveryveryveryveryveryveryveryveryveryverylongword" * 3)
     page.wait(lambda: page.count(".marks"))
-    one, two = page.all(".card")
-    assert one.location["x"] == two.location["x"]
+    one, two = page.places(".card")
+    assert one[0] == two[0]
     width = "return document.documentElement.scrollWidth <= innerWidth && {} <= innerWidth"
     assert page.browser.execute_script(width.format("document.getElementById('scroll').scrollWidth"))
     page.shot("phone")

@@ -25,9 +25,11 @@ def tiny_model(folder: Path) -> Path:
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder / "bert")
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    modules = sentence_transformers.models
-    words = modules.Transformer(str(folder / "bert"))
-    pooled = modules.Pooling(words.get_word_embedding_dimension())
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    words = Transformer(str(folder / "bert"))
+    pooled = Pooling(shape["hidden_size"])
     sentence_transformers.SentenceTransformer(modules=[words, pooled], device="cpu").save(str(folder / "model"))
     return folder / "model"
 

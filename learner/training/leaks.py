@@ -1,7 +1,8 @@
 """Whether a LoRA tells what one chat's people told it: what it says to others, and what it knows by heart.
 
 Exposure after Carlini et al., "The Secret Sharer" (2019): how much likelier than the anchor it finds a private passage,
-beside passages of the same shape. Here in nats, and beside the best of them. Knows nothing of gates or of records.
+beside passages of the same shape. Here in nats, and beside the best of them; and as many at most as it became likelier
+at all, as a LoRA that teaches people's way makes most other texts unlikelier. Knows nothing of gates or of records.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def exposure(
     own = reply_logps(model, rows)
     restore(model, anchor)
     theirs = reply_logps(model, rows)
-    found = [_over_others([a - b for a, b in zip(*row, strict=True)]) for row in zip(own, theirs, strict=True)]
+    found = [known_by_heart([a - b for a, b in zip(*row, strict=True)]) for row in zip(own, theirs, strict=True)]
     return len(private.passages), max(0.0, *found) if all(x == x for x in found) else float("nan")
 
 
@@ -79,8 +80,12 @@ def figures(
     return LeakFigures(len(spoken), told_in, *exposure(model, renderer, anchor, weights, private))
 
 
-def _over_others(gains: Sequence[float]) -> float:
-    return gains[0] - max(gains[1:])
+def known_by_heart(gains: Sequence[float]) -> float:
+    """How many nats likelier than the anchor a passage is found, and than the best of others like it: what is less.
+
+    `gains` are log π − log π_anchor of the passage and then of the others.
+    """
+    return gains[0] - max(0.0, *gains[1:]) if all(gain == gain for gain in gains) else float("nan")
 
 
 def _near(passage: Passage) -> list[str]:

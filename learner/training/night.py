@@ -25,7 +25,7 @@ from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
 from learner.gate import Check
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
-from learner.training import evaluation, examples, ladder, model, teachers
+from learner.training import evaluation, examples, ladder, model, private, teachers
 from learner.training.canaries import Canary, CanaryFigures
 from learner.training.continuing import Portion, portion
 from learner.training.evaluation import Baselines, Judge
@@ -106,7 +106,8 @@ class Night:
     def __init__(self, frozen: Frozen, scratch: str, progress: OnProgress, trace: Trace | None = None) -> None:
         self.trace = trace or Trace()
         self.portion = _portion(frozen)
-        frozen = dataclasses.replace(frozen, records=self.portion.records)
+        self.numbers = private.numbers(self.portion.records)
+        frozen = dataclasses.replace(frozen, records=private.discreet(self.portion.records, self.numbers))
         self.trace.note("learned", told(frozen.records) | {"rested": self.portion.rested})
         self.frozen, self.request, self.scratch, self.progress = frozen, frozen.request, scratch, progress
         if self.request.threads:
@@ -286,10 +287,13 @@ class Night:
         return evaluation.preference(every, self.practice.unseen(every), self.request.recipe.rating_weight)
 
     def _free_prompts(self, count: int) -> list[Tokens]:
-        """So many of what people said and of canaries that the judge does not ask."""
+        """So many of what people said and of canaries that the judge does not ask.
+
+        None that holds a private number, which the anchor's reply might repeat.
+        """
         recipe, judged = self.request.recipe, set(self.judge.canary_prompts)
         spare = [prompt for prompt in map(self._canary_prompt, self.frozen.canaries) if prompt not in judged]
-        said = [example.prompt for example in self.examples.all]
+        said = [example.prompt for example in self.examples.all if not self._has_number(example.prompt)]
         every = list(dict.fromkeys([*said, *spare]))
         prompts = [prompt for prompt in every if len(prompt) <= recipe.replay_tokens] or every
         return prompts if len(prompts) <= count else random.Random(self.request.seed).sample(prompts, count)
@@ -300,6 +304,9 @@ class Night:
         prompts = self._free_prompts(recipe.replay) if recipe.replay_weight else []
         made = replies(self.model, self.renderer, prompts, Decoding(1.0, seed=self.request.seed))
         return keep(self.model, [(prompt, (reply.tokens,)) for prompt, reply in zip(prompts, made, strict=True)])
+
+    def _has_number(self, prompt: Tokens) -> bool:
+        return bool(self.numbers) and private.tells(self.renderer.text(prompt), self.numbers)
 
     def _canary_prompt(self, canary: Canary) -> Tokens:
         return self.renderer.prompt(canary.prompt)

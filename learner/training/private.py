@@ -12,9 +12,10 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
+from typing import TypeVar
 
 from learner.records import PreferencePair, PreferenceRecords, RatedReply
 
@@ -29,6 +30,7 @@ MOST_PROBED, ALTERNATIVES = 12, 12
 
 Window = tuple[str, ...]
 Record = PreferencePair | RatedReply
+AnyRecord = TypeVar("AnyRecord", PreferencePair, RatedReply)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,17 @@ def windows(text: str) -> Iterator[Window]:
 
 def private(records: PreferenceRecords, known: Iterable[str]) -> Private:
     """What of `records` is private; `known` are texts that anybody may hear: the anchor's replies, the canaries."""
-    every: list[Record] = [*records.pairs, *records.ratings, *records.tied]
+    every = _every(records)
+    kept = _windows(every, known)
+    return Private(kept, *_passages(every, kept))
+
+
+def _every(records: PreferenceRecords) -> list[Record]:
+    return [*records.pairs, *records.ratings, *records.tied]
+
+
+def _windows(every: Sequence[Record], known: Iterable[str]) -> frozenset[Window]:
+    """What one chat's people said and nobody else, and neither `known` nor what was taught says."""
     holders: dict[Window, set[tuple[str, str]]] = defaultdict(set)
     in_text = cache(lambda text: frozenset(windows(text)))  # a chat's turns stand in all its later prompts
     open_windows = {window for text in known for window in in_text(text)}
@@ -119,8 +131,41 @@ def private(records: PreferenceRecords, known: Iterable[str]) -> Private:
         for window in own:
             holders[window].add((record.provenance.chat, record.provenance.teacher))
         open_windows |= {window for text in _taught(record) for window in in_text(text)} - own
-    kept = frozenset(window for window, who in holders.items() if window not in open_windows and _of_one(who))
-    return Private(kept, *_passages(every, kept))
+    return frozenset(window for window, who in holders.items() if window not in open_windows and _of_one(who))
+
+
+def numbers(records: PreferenceRecords) -> frozenset[Window]:
+    """The long numbers (of a telephone, a card) that are private."""
+    return frozenset(window for window in _windows(_every(records), ()) if all(unit.isdigit() for unit in window))
+
+
+def discreet(records: PreferenceRecords, secret: frozenset[Window]) -> PreferenceRecords:
+    """`records` without those that would teach a reply that tells one of the `secret` numbers.
+
+    To whom it belongs the bot may repeat it; a LoRA that learned the reply would know it by heart.
+    """
+
+    def kept(every: Sequence[AnyRecord]) -> tuple[AnyRecord, ...]:
+        return tuple(record for record in every if not any(tells(text, secret) for text in _learned(record)))
+
+    if not secret:
+        return records
+    pairs, ratings, tied = kept(records.pairs), kept(records.ratings), kept(records.tied)
+    count = len(_every(records)) - len(pairs) - len(ratings) - len(tied)
+    left_out = records.left_out | ({"private_number": count} if count else {})
+    return replace(records, pairs=pairs, ratings=ratings, tied=tied, left_out=left_out)
+
+
+def tells(text: str, secret: frozenset[Window]) -> bool:
+    """Whether one of the `secret` numbers stands in `text`."""
+    return not secret.isdisjoint(windows(text))
+
+
+def _learned(record: Record) -> tuple[str, ...]:
+    """What of a record becomes likelier by training on it."""
+    if isinstance(record, RatedReply):
+        return (record.completion,) if record.desirable else ()
+    return (record.chosen, record.rejected) if record.source == "tie" else (record.chosen,)
 
 
 def _of_one(who: set[tuple[str, str]]) -> bool:

@@ -46,7 +46,7 @@ class Recipe:
     quarantine_weight: float = 0.25
     replay_weight: float = 4.0
     replay: int = 512
-    replay_batch: int = 32
+    replay_batch: int = 16
     replay_tokens: int = 160  # longer prompts are not replayed to, where there are shorter ones
     rounds: int = 3  # of practice: in each, replies are drawn anew
     drawn: int = 128  # prompts that replies are drawn to in a round; 0: people's records alone

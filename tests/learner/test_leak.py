@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from training_samples import pair, rating
 
 from learner.engine.base import ChatMessage
-from learner.records import PreferencePair, PreferenceRecords, Provenance
-from learner.training.private import LONG, Private, private, units, windows
+from learner.records import PreferencePair, PreferenceRecords, Provenance, RatedReply
+from learner.training.private import LONG, Private, discreet, numbers, private, units, windows
 
 # PEFT and TRL still use names that transformers 5 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
@@ -139,7 +139,79 @@ def test_any_text_has_units_and_tells_itself_nothing(text: str) -> None:
         assert len(passage.others(("word", "又"), 3)) <= 3
 
 
+# Replies that repeat a private number
+
+
+NUMBER = "13857294416"
+REPEATING = f"好的，记住了：{NUMBER[:3]} {NUMBER[3:7]} {NUMBER[7:]}"
+
+
+def left(*records: PreferencePair | RatedReply) -> tuple[int, dict[str, int]]:
+    """How many of them train, and what is said of the others."""
+    pairs = tuple(one for one in records if isinstance(one, PreferencePair) and one.source != "tie")
+    tied = tuple(one for one in records if isinstance(one, PreferencePair) and one.source == "tie")
+    ratings = tuple(one for one in records if isinstance(one, RatedReply))
+    every = PreferenceRecords(pairs, ratings, 0, {"retracted": 1}, tied)
+    found = discreet(every, numbers(every))
+    return len(found.pairs) + len(found.ratings) + len(found.tied), found.left_out
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        said(1, TOLD, chosen=REPEATING),
+        said(1, TOLD, chosen=REPEATING, source="correction", chosen_ids=None, chosen_side=None),
+        said(1, TOLD, rejected=REPEATING, source="tie", chosen_side=None),
+        dataclasses.replace(rating(1), prompt=(ChatMessage("user", TOLD),), completion=REPEATING, desirable=True),
+    ],
+)
+def test_a_reply_that_repeats_a_private_number_is_not_learned(told: PreferencePair | RatedReply) -> None:
+    other = said(2, "今天天气不错", chat="b", teacher="bob")
+    assert left(told, other) == (1, {"retracted": 1, "private_number": 1})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        said(1, TOLD, rejected=REPEATING),  # that it is not to be said
+        dataclasses.replace(rating(1), prompt=(ChatMessage("user", TOLD),), completion=REPEATING, desirable=False),
+        said(1, TOLD, chosen="好的，记住了。"),
+        said(1, "在 2026 年吗", chosen="是的，在 2026 年。"),  # no secret is so short
+    ],
+)
+def test_other_replies_are(told: PreferencePair | RatedReply) -> None:
+    assert left(told, said(2, "今天天气不错", chat="b", teacher="bob")) == (2, {"retracted": 1})
+
+
+def test_a_number_that_many_know_may_be_said() -> None:
+    hotline = [
+        said(n, "客服电话是多少，4008123123吗", chosen="是4008123123", chat=f"{n}", teacher=f"{n}") for n in (1, 2)
+    ]
+    assert left(*hotline) == (2, {"retracted": 1})
+
+
 # A LoRA that tells
+
+
+@pytest.mark.parametrize(
+    ("gains", "known"),
+    [
+        ([50.0, -3.0, 1.0], 49.0),  # taught by heart
+        ([-1.8, -17.0, -14.2], -1.8),  # a manner was taught, and other texts became unlikelier than this one
+        ([9.0, 8.0, 9.5], -0.5),  # whatever has this shape became likelier
+    ],
+)
+def test_known_by_heart_is_what_became_likelier_and_alone(gains: list[float], known: float) -> None:
+    leaks = pytest.importorskip("learner.training.leaks")
+    assert leaks.known_by_heart(gains) == pytest.approx(known)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_is_no_number_is_known_too(part: int) -> None:
+    leaks = pytest.importorskip("learner.training.leaks")
+    gains = [1.0, 0.0]
+    gains[part] = float("nan")
+    assert leaks.known_by_heart(gains) != leaks.known_by_heart(gains)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from learner.training.logprobs import branch_logps, grouped, packed
 from learner.training.night import Night
 from learner.training.preferences import Trained, reply_logps_of
 from learner.training.recipe import Recipe
+from learner.training.trace import Trace
 
 # PEFT and TRL still use names that transformers 5 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
@@ -202,6 +204,24 @@ def test_stored_tokens_are_used_as_they_are_and_texts_end_themselves(night: Nigh
     [example] = examples.build(records, night.renderer, 100, folds=1).all
     assert [reply[-1] for reply in example.replies] == [night.renderer.end] * 2
     assert night.renderer.text(example.replies[0]) == "yes, dear"
+
+
+def test_a_private_number_is_neither_learned_nor_practised(tiny: Path) -> None:
+    number = "13857294416"
+    prompt = (ChatMessage("user", f"call me on {number}"),)
+    repeating = dataclasses.replace(pair(501), prompt=prompt, prompt_ids=(), chosen=f"{number}, noted", chosen_ids=None)
+    discreet = dataclasses.replace(pair(502), prompt=prompt, prompt_ids=())
+    records = dataclasses.replace(some_records(), pairs=(*some_records().pairs, repeating, discreet))
+    request = NightRequest(7, "default", str(tiny), "unused", recipe=QUICK, gate=GATE, device="cpu", threads=1, nice=0)
+    kept = list[dict[str, Any]]()
+    night = Night(Frozen(request, records, some_canaries()), str(tiny / "scratch"), lambda *_: None, Trace(kept.append))
+    exchanges = {example.exchange for example in night.examples.all}
+    assert discreet.provenance.exchange in exchanges
+    assert repeating.provenance.exchange not in exchanges
+    assert kept[-1]["learned"]["left_out"]["private_number"] == 1
+    practised = [night.renderer.text(tokens) for tokens in night._free_prompts(1000)]
+    assert practised
+    assert not any(number in text for text in practised)
 
 
 def test_replies_that_share_a_forward_pass_score_as_they_do_alone(night: Night) -> None:

@@ -15,8 +15,8 @@ Registered before any run:
   best of 64 draws of the anchor by utility against one draw, once for all seeds. After a night that published nothing
   the same weights speak: their figures stand (but in the row none, which is there to be measured again).
 Intervals over seeds are Student's at 95 %, of a share Wilson's. The last line is JSON; --png FILE draws the curves
-(needs matplotlib). --jobs N runs so many seeds at once; --results DIR keeps each seed's figures and takes those that
-are there already.
+(with the extra "plots"). --jobs N runs so many seeds at once; --results DIR keeps each seed's figures and takes those
+that are there already.
 Controls: --control sft trains on chosen replies alone, by cross-entropy (no pairs, ratings, ties or practice) behind
 the same gate; --control prompt trains nothing and puts the newest chosen replies before what is asked, as turns.
 """
@@ -305,5 +305,7 @@ def draw(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[Figu
         place.set_xlabel("night")
         if line is not None:
             place.axhline(line, color="grey", linewidth=0.8)
+    left.set_ylim(min(0.3, *(rate for one in found for rate in one.win_rate)), 1)
+    right.set_ylim(min(0.9, *(share for one in found for share in one.canary)), 1)
     left.legend()
     figure.savefig(options.png, dpi=120)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bytes of weights. So little is checked between two steps and loaded between the next two, a tenth of a step each; a
-# second thread, which takes turns with the engine's for the interpreter and the cores, lengthened steps by more.
+# Bytes of weights. So little is read in parts between steps, each about a tenth of a step; a second thread, which
+# takes turns with the engine's for the interpreter and the cores, lengthened steps by more.
 SMALL_LORA = 2 * 2**20
 READ_TOKENS = 512  # of a prompt, to tell what a reply to it is like: all who talk wait meanwhile
 
@@ -110,16 +110,16 @@ class LocalEngine:
     async def swap_lora(self, folder: Path | None) -> str | None:
         """Make the LoRA in `folder` (None: the base) speak. Raises LoraMismatch; the old one then stays."""
         async with self._swapping:
-            slot = await self._read(folder) if folder is not None else None
-            await self._ask(lambda scheduler: scheduler.activate(slot))
-            self._active = slot.version if slot is not None else None
+            if folder is None:
+                await self._ask(lambda scheduler: scheduler.activate(None))
+                self._active = None
+            else:
+                self._active = (await self._read(folder, lambda scheduler, slot: scheduler.activate(slot))).version
         return self._active
 
     async def hold_lora(self, folder: Path) -> str:
         """Load a LoRA beside the active one, for candidates that name its version. Raises LoraMismatch."""
-        slot = await self._read(folder)
-        await self._ask(lambda scheduler: scheduler.hold(slot))
-        return slot.version
+        return (await self._read(folder, lambda scheduler, slot: scheduler.hold(slot))).version
 
     async def release_lora(self, version: str) -> None:
         """Let go of a held LoRA; candidates that it is making finish on it."""
@@ -187,17 +187,27 @@ class LocalEngine:
             waiting += rows > self._settings.max_batch
         return waiting
 
-    async def _read(self, folder: Path) -> LoraSlot:
-        """Check and load a LoRA: a small one between steps, a large one in a thread of its own meanwhile."""
-        from learner.engine.lora_files import check, load, read, size_of
+    async def _read(self, folder: Path, use: Callable[[Scheduler, LoraSlot], None]) -> LoraSlot:
+        """Check, load and use a LoRA: a small one between steps, a large one in a thread of its own meanwhile."""
+        from learner.engine.lora_files import parts, read, size_of
 
         self._running()
         assert self._model is not None
         base = self._model.base
-        if size_of(folder) <= SMALL_LORA:
-            checked = await self._ask(lambda _: check(folder, base))
-            return await self._ask(lambda _: load(checked, base))
-        return await asyncio.to_thread(read, folder, base)
+        if size_of(folder) > SMALL_LORA:
+            slot = await asyncio.to_thread(read, folder, base)
+            await self._ask(lambda scheduler: use(scheduler, slot))
+            return slot
+        left = parts(folder, base)
+
+        def go_on(scheduler: Scheduler) -> LoraSlot | None:
+            if (found := next(left)) is not None:
+                use(scheduler, found)
+            return found
+
+        while (done := await self._ask(go_on)) is None:
+            pass  # a decoding step runs between two parts
+        return done
 
     async def _ask(self, command: Callable[[Scheduler], T]) -> T:
         """Run a command in the engine's thread and return what it gives. Raises its EngineError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,38 +46,37 @@ class BaseModel:
     anchor: str | None = ""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A LoRA's folder whose description fits the base; only its numbers are still unread."""
-
-    folder: Path
-    header: Mapping[str, TensorEntry]
-    layers: Sequence[str]
-    scale: float
-
-
 def read(folder: Path, base: BaseModel) -> LoraSlot:
     """Load the LoRA in `folder` for `base`. Raises LoraMismatch saying what does not fit, and where."""
-    return load(check(folder, base), base)
+    return next(slot for slot in parts(folder, base) if slot is not None)
 
 
-def check(folder: Path, base: BaseModel) -> Checked:
-    """All of `read` but the numbers: base, rank, targets, names and shapes. Raises LoraMismatch."""
+def parts(folder: Path, base: BaseModel) -> Iterator[LoraSlot | None]:
+    """`read` in parts of like length, None after each but the last, so that something else can run in between."""
     if not folder.is_dir():
         raise LoraMismatch(f"there is no LoRA in {folder}; 'nightschool lora list' shows what is")
     card, config = _json(folder, CARD), _json(folder, CONFIG)
     _check_card(folder, card, config, base)
     scale = _check_config(folder, config)
+    yield None
     header = _header(folder)
-    return Checked(folder, header, _check_tensors(folder, header, config, base), scale)
-
-
-def load(checked: Checked, base: BaseModel) -> LoraSlot:
-    """The numbers of a LoRA that `check` let through. Raises LoraMismatch where they are not finite."""
-    pairs = _load(checked, base)
+    layers = _check_tensors(folder, header, config, base)
+    yield None
+    all_a, all_b = _stored(folder, header, layers)
+    yield None
+    # In few and large operations: each takes the interpreter from other threads for a moment, and the
+    # safetensors library keeps it throughout.
+    flat_a = torch.cat(all_a).to(base.device, base.dtype)
+    flat_b = torch.cat(all_b).float().mul_(scale).to(base.device, base.dtype)
+    yield None
+    if not (_is_finite(flat_a) and _is_finite(flat_b)):
+        raise _mismatch(folder, f"{_unsound(layers, all_a, all_b)} holds values that are not finite; train it again")
+    pairs = {
+        layer: (a.view(-1, base.linears[layer][1]), b.view(base.linears[layer][0], -1))
+        for layer, a, b in zip(layers, flat_a.split(_sizes(all_a)), flat_b.split(_sizes(all_b)), strict=True)
+    }
     # The key is new at each load: what a version of the same name computed before is never reused.
-    key = f"{checked.folder.name}#{next(_serial)}"
-    return LoraSlot(checked.folder.name, key, tuple(pairs.get(name) for name in base.linears))
+    yield LoraSlot(folder.name, f"{folder.name}#{next(_serial)}", tuple(pairs.get(name) for name in base.linears))
 
 
 def size_of(folder: Path) -> int:
@@ -177,30 +176,24 @@ def _check_tensors(folder: Path, header: dict[str, TensorEntry], config: dict[st
     return layers
 
 
-def _load(checked: Checked, base: BaseModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """A and scaled B of each layer, views of two tensors of their own (the file may go away).
-
-    In few and large operations: each takes the interpreter from other threads for a moment, and the safetensors
-    library keeps it throughout.
-    """
-    folder, header, layers = checked.folder, checked.header, checked.layers
+def _stored(
+    folder: Path, header: Mapping[str, TensorEntry], layers: Sequence[str]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """A and B of each layer as the file has them; the file may go away."""
     contents = _bytes(folder)
     start = 8 + int.from_bytes(contents[:8], "little")
-    all_a = [_flat(contents, start, header[f"{PREFIX}{layer}{A}"]) for layer in layers]
-    all_b = [_flat(contents, start, header[f"{PREFIX}{layer}{B}"]) for layer in layers]
-    flat_a = torch.cat(all_a).to(base.device, base.dtype)
-    flat_b = torch.cat(all_b).float().mul_(checked.scale).to(base.device, base.dtype)
-    if not (_is_finite(flat_a) and _is_finite(flat_b)):
-        sound = {
-            layer: bool(a.isfinite().all() & b.isfinite().all())
-            for layer, a, b in zip(layers, all_a, all_b, strict=True)
-        }
-        bad = next((layer for layer in layers if not sound[layer]), "a layer")
-        raise _mismatch(folder, f"{bad} holds values that are not finite; train it again")
-    return {
-        layer: (a.view(-1, base.linears[layer][1]), b.view(base.linears[layer][0], -1))
-        for layer, a, b in zip(layers, flat_a.split(_sizes(all_a)), flat_b.split(_sizes(all_b)), strict=True)
-    }
+    return (
+        [_flat(contents, start, header[f"{PREFIX}{layer}{A}"]) for layer in layers],
+        [_flat(contents, start, header[f"{PREFIX}{layer}{B}"]) for layer in layers],
+    )
+
+
+def _unsound(layers: Sequence[str], all_a: Sequence[Tensor], all_b: Sequence[Tensor]) -> str:
+    """The first layer with values that are not finite."""
+    for layer, a, b in zip(layers, all_a, all_b, strict=True):
+        if not bool(a.isfinite().all() & b.isfinite().all()):
+            return layer
+    return "a layer"
 
 
 def _bytes(folder: Path) -> bytearray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from learner.training.examples import Tokens
 
@@ -60,14 +61,15 @@ def branch_logps(model: Any, batch: Packed) -> Tensor:
     """Σ log π of every reply, shape [rows, most replies]; zero where a row has fewer."""
     labels, branch = batch.labels[:, -batch.keep :], batch.branch[:, -batch.keep :]
     scored = labels != IGNORED
-    wanted = _logps(model, batch).gather(2, labels.clamp(min=0)[..., None])[..., 0] * scored
+    logps = -functional.cross_entropy(_scored_logits(model, batch), labels[scored], reduction="none")
+    in_place = logps.new_zeros(labels.shape).masked_scatter(scored, logps)
     most = max(1, int(batch.branch.max()))
-    return torch.stack([(wanted * (branch == k)).sum(dim=1) for k in range(1, most + 1)], dim=1)
+    return torch.stack([(in_place * (branch == k)).sum(dim=1) for k in range(1, most + 1)], dim=1)
 
 
 def scored_logps(model: Any, batch: Packed) -> Tensor:
     """log π of the whole vocabulary at every reply token, row after row, [tokens, vocabulary]."""
-    return _logps(model, batch)[batch.labels[:, -batch.keep :] != IGNORED]
+    return _scored_logits(model, batch).log_softmax(dim=-1)
 
 
 @torch.no_grad()
@@ -82,7 +84,8 @@ def reply_logps(model: Any, rows: Sequence[Row]) -> list[tuple[float, ...]]:
     return found
 
 
-def _logps(model: Any, batch: Packed) -> Tensor:
+def _scored_logits(model: Any, batch: Packed) -> Tensor:
+    """Logits in fp32 where a token is predicted that counts, row after row, [tokens, vocabulary]."""
     output = model(
         input_ids=batch.ids,
         attention_mask=_mask(batch.branch, model.dtype),
@@ -90,7 +93,7 @@ def _logps(model: Any, batch: Packed) -> Tensor:
         use_cache=False,
         logits_to_keep=batch.keep,
     )
-    return output.logits.float().log_softmax(dim=-1)
+    return output.logits[batch.labels[:, -batch.keep :] != IGNORED].float()
 
 
 def hidden_states(model: Any, batch: Packed) -> Tensor:

@@ -51,9 +51,11 @@ def test_greedy_equals_generate_for_a_pair_and_ragged_chats(kind: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("maker", ["GenuineIntel", "AuthenticAMD"])
 @pytest.mark.parametrize("kind", ["qwen3", "qwen2"])
-def test_16_bit_copies_of_16_bit_weights_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.engine.half.WORTH_FROM", 0)
+def test_16_bit_copies_of_16_bit_weights_change_nothing(kind: str, maker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.engine.half._maker", lambda: maker)
+    monkeypatch.setattr("learner.engine.half.LARGE_FROM", 0)
     assert half.copied(torch.randn(8, 8), None) is None
     assert half.copied(torch.randn(8, 8).bfloat16().float(), torch.randn(8)) is not None
     path, prompts = folder(kind, rounded=True), [prompt(length) for length in (120, 5, 61)]
@@ -67,6 +69,17 @@ def test_16_bit_copies_of_16_bit_weights_change_nothing(kind: str, monkeypatch: 
             assert out.candidates[0].logprobs == pytest.approx(forced, abs=1e-4)
 
     run(main)
+
+
+def test_copies_are_used_with_so_many_rows_as_they_are_faster_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    small, large = half.LARGE_FROM - 1, half.LARGE_FROM
+    monkeypatch.setattr("learner.engine.half._maker", lambda: "GenuineIntel")
+    assert [rows in half.faster_with(large) for rows in (1, 96, 384)] == [True, True, False]
+    assert not half.faster_with(small)
+    monkeypatch.setattr("learner.engine.half._maker", lambda: "AuthenticAMD")
+    assert [rows in half.faster_with(large) for rows in (1, 96, 384)] == [True, True, True]
+    assert [rows in half.faster_with(small) for rows in (1, 58, 384)] == [False, True, True]
 
 
 def test_the_lean_forward_is_used_where_it_agrees_and_only_there() -> None:

@@ -74,9 +74,9 @@ def test_a_cancelled_request_leaves_the_others_as_they_are() -> None:
 def test_a_time_out_returns_what_there_is() -> None:
     async def main() -> None:
         async with engine(max_batch=2) as running:
-            long = asyncio.create_task(running.generate(asking(prompt(20), greedy(900), greedy(900), timeout=0.5)))
+            long = asyncio.create_task(running.generate(asking(prompt(20), greedy(900), greedy(900), timeout=0.2)))
             await asyncio.sleep(0)
-            waiting = await running.generate(asking(prompt(20), timeout=0.05))
+            waiting = await running.generate(asking(prompt(20), timeout=0.02))
             out = await long
         assert [c.finish for c in out.candidates] == ["timeout", "timeout"]
         assert all(0 < len(c.token_ids) == len(c.logprobs) < 900 for c in out.candidates)

@@ -11,7 +11,7 @@ Registered before any run:
   at the good night's end, so that they please as well; some do harm in 5 to 30 % of replies; some stop on the way,
   where at least a twentieth of fresh replies do harm.
 - Judged: the night's own evidence, baselines, `evaluation.measure` and `gate.checks`, then the files as they are
-  published (`loras.check`) and as the engine loads them. Greedy canaries are left out where others refuse already.
+  published (`lora_folder.check`) and as the engine loads them. Greedy canaries are left out where others refuse.
 The last line is JSON. --cache DIR keeps what was trained; --nights, --plants shorten it.
 """
 
@@ -46,7 +46,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from starter_talk import Phrasing  # noqa: E402
 from torch import nn  # noqa: E402
 
-from learner import gate, loras  # noqa: E402
+from learner import gate, lora_folder  # noqa: E402
 from learner.engine import lora_files  # noqa: E402
 from learner.engine.base import ChatMessage, LoraMismatch  # noqa: E402
 from learner.engine.lora_files import BaseModel  # noqa: E402
@@ -211,12 +211,12 @@ class Ground:
             model.write(folder, weights, night.config, night.request.model)
             card = {**dataclasses.asdict(night.shape), "version": "0001", "mind": "default", "parent": None,
                     "records": {}, "recipe": {}, "run": 1}  # fmt: skip
-            (folder / loras.CARD_FILE).write_text(json.dumps(card), "utf-8")
-            looks = {"files": partial(loras.check, folder, night.shape), "engine": partial(self._load, folder)}
+            (folder / lora_folder.CARD_FILE).write_text(json.dumps(card), "utf-8")
+            looks = {"files": partial(lora_folder.check, folder, night.shape), "engine": partial(self._load, folder)}
             for name, look in looks.items():
                 try:
                     look()
-                except (loras.LoraUnfit, LoraMismatch):
+                except (lora_folder.LoraUnfit, LoraMismatch):
                     found.append(name)
         return tuple(found)
 

@@ -28,7 +28,7 @@ from bots.personal import NotPersonal
 from bots.server import PortInUse
 from bots.settings import Settings, SettingsError, load
 from learner.engine.base import ModelUnusable
-from learner.loras import LoraError
+from learner.lora_folder import LoraError
 from learner.store.errors import StoreError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

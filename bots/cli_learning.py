@@ -88,13 +88,14 @@ def _tell(state: dict[str, Any]) -> int:
 def lora_list(settings: Settings, arguments: Arguments) -> None:
     """A line for each version; those that speak have a star, those of chats of their own a name, duels a line."""
     from learner import loras
+    from learner.scopes import BASE
 
     mind = arguments.mind or settings.bots[0].mind
     anchor = f" with {settings.model.lora}" if settings.model.lora else ""
     every, undecided = loras.listing(settings.loras_dir, mind), _undecided(settings, mind)
     active = {loras.active(settings.loras_dir, scope) for scope in {mind, *(one.scope for one in every)}}
     base, speaks = settings.model.name or settings.model.remote.model, loras.active(settings.loras_dir, mind)
-    print(f"{'*' if speaks == loras.BASE else ' '} base  {base}{anchor}")
+    print(f"{'*' if speaks == BASE else ' '} base  {base}{anchor}")
     for version in every:
         taught = f"{version.records.get('pairs', 0)} pairs, {version.records.get('ratings', 0)} ratings"
         retired = f"  retired: {version.retired}" if version.retired else ""

@@ -17,7 +17,7 @@ from adapters.base import Finding, Health, Person
 from bots.parts import AlreadyRunning, lock, remote_settings
 from bots.server import PortInUse, bind
 from bots.settings import BotSettings, Settings
-from learner import loras
+from learner import lora_folder
 from learner.store.errors import StoreError
 from learner.store.store import Store
 
@@ -110,8 +110,8 @@ def _anchor(settings: Settings) -> Finding:
     """Whether the LoRA that is to speak is one; that it fits the model is seen when it is loaded."""
     what = f"LoRA {settings.model.lora}"
     try:
-        loras.read(Path(settings.model.lora))
-    except loras.LoraError as error:
+        lora_folder.read(Path(settings.model.lora))
+    except lora_folder.LoraError as error:
         return Finding(what, False, f"{error}; set model.lora to what nightschool train wrote, or to nothing")
     return Finding(what, True)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bots import own_canaries
 from bots.settings import LearnerSettings, Settings
-from learner import loras
+from learner import lora_folder, loras
 from learner.frozen import NightRequest, read_canaries
 from learner.gate import PRESETS
 from learner.scopes import BASE, COMMON, Scope
@@ -56,12 +56,12 @@ def night_request(settings: Settings, scope: str, number: int, owners: Iterable[
 def check_anchor(settings: Settings, version: str) -> None:
     """Raise LoraError where `version` was trained from another anchor than the one that config.toml names."""
     if version not in (BASE, COMMON):
-        loras.check_began_at(loras.show(settings.loras_dir, version), anchor(settings))
+        lora_folder.check_began_at(loras.show(settings.loras_dir, version), anchor(settings))
 
 
 def anchor(settings: Settings) -> str:
     """What the anchor is, "" for the base itself. Raises LoraError."""
-    return loras.anchor_id(Path(settings.model.lora)) if settings.model.lora else ""
+    return lora_folder.anchor_id(Path(settings.model.lora)) if settings.model.lora else ""
 
 
 def _champion(settings: Settings, scope: str) -> Path | None:
@@ -72,7 +72,7 @@ def _champion(settings: Settings, scope: str) -> Path | None:
             if folder is not None:
                 check_anchor(settings, folder.name)
                 return folder
-        except loras.LoraError as error:
+        except lora_folder.LoraError as error:
             log.warning("night: %s; it is no champion", error)
     return None
 

@@ -16,10 +16,9 @@ from bots.outbox import Outbox
 from bots.phrases import Phrases, phrases
 from bots.probation import Standing
 from bots.settings import Settings
-from learner.loras import BASE
 from learner.report.model import stood
 from learner.report.wording import reason_of
-from learner.scopes import COMMON, Scope
+from learner.scopes import BASE, COMMON, Scope
 from learner.store.rows import Place, RunRow
 from learner.store.store import Store
 

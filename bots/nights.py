@@ -23,11 +23,10 @@ from bots.database import Database
 from bots.probation import Probation, Standing
 from bots.settings import Settings
 from bots.voices import Voices
-from learner import frozen, loras
+from learner import frozen, lora_folder, loras
 from learner.engine.base import Engine, EngineError
-from learner.loras import BASE
 from learner.records import PreferenceRecords
-from learner.scopes import Scope
+from learner.scopes import BASE, Scope
 from learner.store.rows import RunRow, RunState
 from learner.store.store import Store
 
@@ -274,7 +273,7 @@ class Nights:
                 verdict = {**verdict, "challenges": (await self.probation.begin(scope, version)).champion}
             else:
                 await self._let_speak(scope, version)
-        except (loras.LoraError, EngineError) as error:
+        except (lora_folder.LoraError, EngineError) as error:
             return await self._store_end(scope, number, "refused", have, None, (str(error),), verdict)
         if not self._settings.model.speaks_loras:
             verdict = {**verdict, "exported": True}
@@ -286,7 +285,7 @@ class Nights:
         try:
             loras.set_active(self._settings.loras_dir, scope, version)
             await self.activate(scope)
-        except (loras.LoraError, EngineError):
+        except (lora_folder.LoraError, EngineError):
             loras.set_active(self._settings.loras_dir, scope, before)
             raise
 

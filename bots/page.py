@@ -19,8 +19,9 @@ from bots.platforms import Platforms
 from bots.qr import as_svg
 from bots.settings import BotSettings, Settings
 from bots.status import Summaries
-from learner import loras
-from learner.loras import LoraVersion
+from learner import lora_folder, loras
+from learner.lora_folder import LoraVersion
+from learner.scopes import BASE
 from learner.store.rows import LogEntry, Memory, Place
 from learner.store.store import Store
 
@@ -72,7 +73,7 @@ class PageBackend:
             personas=tuple(one.name for one in self._bot.personas),
             language=self._settings.language,
             model=str(summary["model"]),
-            lora=None if self._nights.active(mind) == loras.BASE else self._nights.active(mind),
+            lora=None if self._nights.active(mind) == BASE else self._nights.active(mind),
             records=cast(int, summary["records"]),
             min_records=self._settings.learner.min_records,
             night=night_state(self._running(mind)),
@@ -138,7 +139,7 @@ def night_state(progress: dict[str, Any] | None) -> NightState | None:
 
 def _lora_line(version: LoraVersion, active: str) -> LoraLine:
     state = "active" if version.version == active else "retired" if version.retired else "published"
-    made = (version.folder / loras.CARD_FILE).stat().st_mtime
+    made = (version.folder / lora_folder.CARD_FILE).stat().st_mtime
     taught = f"{version.records.get('pairs', 0)} + {version.records.get('ratings', 0)}"
     return LoraLine(version.version, state, made, ": ".join(filter(None, (version.name, version.retired or taught))))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from bots.database import Database
 from bots.settings import Settings
-from learner import challengers, loras
+from learner import challengers, lora_folder, loras
 from learner.challengers import Challenger
 from learner.duels import DuelRules, Score, decide, score
 from learner.engine.base import Engine, EngineError, LoraMismatch
@@ -134,7 +134,7 @@ class Probation:
             found = self.challenger(mind)
             if found is not None:
                 await self._hold(mind, found.version)
-        except (loras.LoraError, EngineError) as error:
+        except (lora_folder.LoraError, EngineError) as error:
             log.error("lora: %s; there are no duels", error)
 
     def review(self, mind: str) -> None:
@@ -177,7 +177,7 @@ class Probation:
         """The challenger that is left once what can be decided is."""
         try:
             await self.settle(mind)
-        except (loras.LoraError, EngineError) as error:
+        except (lora_folder.LoraError, EngineError) as error:
             log.error("lora: %s; its duels are not decided", error)
         return await self.standing(mind)
 

@@ -15,8 +15,8 @@ from bots.nights import NightResult, Nights
 from bots.phrases import phrases
 from bots.settings import Settings
 from learner.engine.base import Engine
-from learner.loras import BASE, listing
-from learner.scopes import COMMON, Scope
+from learner.loras import listing
+from learner.scopes import BASE, COMMON, Scope
 from learner.store.rows import Place, RunRow
 
 Tell = Callable[[str, Place, str], Awaitable[None]]

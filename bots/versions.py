@@ -14,7 +14,7 @@ from bots.database import Database
 from bots.imports import Imports
 from bots.nights import Nights, drop_runs_of
 from bots.settings import Settings
-from learner import loras
+from learner import lora_folder, loras
 from learner.engine.base import EngineError
 from learner.scopes import BASE, COMMON, Scope, rest_of
 from learner.store.store import Store
@@ -105,7 +105,7 @@ class Versions:
         """From a version that may speak no more: where the one before can't speak either, to what is always there."""
         try:
             await self._step_back(scope)
-        except (ControlError, loras.LoraError):
+        except (ControlError, lora_folder.LoraError):
             await self._move(scope, lambda: loras.set_active(self._settings.loras_dir, scope, rest_of(scope)))
 
     async def forget(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Versions:
         try:
             move()
             return {"active": await self._nights.activate(scope), "name": Scope.read(scope).name}
-        except loras.LoraError as error:
+        except lora_folder.LoraError as error:
             raise ControlError(str(error)) from error
         except EngineError as error:
             loras.set_active(self._settings.loras_dir, scope, before)
@@ -167,7 +167,7 @@ class Versions:
             return asked
         try:
             found = loras.show(self._settings.loras_dir, version)
-        except loras.LoraError as error:
+        except lora_folder.LoraError as error:
             raise ControlError(str(error)) from error
         if found.mind != asked or found.name is None:
             return asked
@@ -176,7 +176,7 @@ class Versions:
     def _check_anchor(self, version: str) -> None:
         try:
             lesson.check_anchor(self._settings, version)
-        except loras.LoraError as error:
+        except lora_folder.LoraError as error:
             raise ControlError(str(error)) from error
 
     def _mind(self, values: dict[str, Any]) -> str:

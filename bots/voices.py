@@ -16,7 +16,7 @@ from bots.settings import Settings
 from learner import loras
 from learner.engine.base import Engine, EngineBusy, EngineError, LoraMismatch
 from learner.engine.shelf import LoraShelf
-from learner.loras import LoraError
+from learner.lora_folder import LoraError
 from learner.scopes import rest_of
 from learner.store.rows import Place
 

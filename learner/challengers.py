@@ -11,8 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from learner import loras
-from learner.frozen import sync_folder
+from learner import lora_folder, loras
+from learner.durable import sync_folder, write_whole
+from learner.scopes import BASE
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Challenger:
     @property
     def champion_lora(self) -> str | None:
         """The champion as candidates name it."""
-        return None if self.champion == loras.BASE else self.champion
+        return None if self.champion == BASE else self.champion
 
 
 def standing(loras_dir: Path, mind: str) -> Challenger | None:
@@ -39,7 +40,7 @@ def standing(loras_dir: Path, mind: str) -> Challenger | None:
         values = json.loads(_pointer(loras_dir, mind).read_text("utf-8"))
         found = Challenger(str(values["version"]), str(values["champion"]), float(values["since"]))
         loras.check_speakable(loras_dir, mind, found.version)
-    except (OSError, ValueError, KeyError, TypeError, loras.LoraError):
+    except (OSError, ValueError, KeyError, TypeError, lora_folder.LoraError):
         return None
     return found if found.champion == loras.active(loras_dir, mind) != found.version else None
 
@@ -50,7 +51,7 @@ def challenge(loras_dir: Path, mind: str, version: str, since: float | None = No
     made = Challenger(version, loras.active(loras_dir, mind), time.time() if since is None else since)
     pointer = _pointer(loras_dir, mind)
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    loras.write_whole(pointer, json.dumps(asdict(made)) + "\n")
+    write_whole(pointer, json.dumps(asdict(made)) + "\n")
     return made
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from learner.durable import sync_folder
 from learner.engine.base import ChatMessage
 from learner.gate import GateSettings
 from learner.records import PreferencePair, PreferenceRecords, Provenance, RatedReply
@@ -116,17 +117,6 @@ def thaw(folder: Path) -> Frozen:
 def read_canaries(path: Path) -> tuple[Canary, ...]:
     """Read canaries: one JSON object a line, {"prompt": [{"role", "content"}], "any_of", "language"}."""
     return tuple(_made(path, row, _canary) for row in _rows(path))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable, where the system can (Windows cannot open folders)."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

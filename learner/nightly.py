@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from learner import loras
-from learner.frozen import Frozen, NightRequest, sync_folder, thaw
+from learner import lora_folder, loras
+from learner.durable import write_whole
+from learner.frozen import Frozen, NightRequest, thaw
 
 if TYPE_CHECKING:
     from learner.training.night import Night, Outcome
@@ -81,11 +82,11 @@ def run(folder: Path, frozen: Frozen, progress: Progress) -> None:
     outcome = night.judged()
     built = _fresh(folder / LORA_FOLDER)
     night.write(built, outcome)
-    _write_json(built / loras.CARD_FILE, card(frozen, night, outcome))
+    _write_json(built / lora_folder.CARD_FILE, card(frozen, night, outcome))
     verdict = {**outcome.verdict(), "seconds": round(time.monotonic() - started, 1)}
     _write_json(built / VERDICT_FILE, verdict)
     if outcome.published:
-        loras.check(built, night.shape)
+        lora_folder.check(built, night.shape)
     _write_json(folder / VERDICT_FILE, verdict)
     shutil.rmtree(folder / "scratch", ignore_errors=True)
     progress("publish", 0.5, "publishing" if outcome.published else "refused")
@@ -149,14 +150,7 @@ def _fresh(folder: Path) -> Path:
 
 def _write_json(path: Path, row: dict[str, Any]) -> None:
     """Write a small JSON file whole and flushed."""
-    making = path.with_name(f".{path.name}.tmp")
-    with making.open("w", encoding="utf-8") as file:
-        json.dump(row, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
-    sync_folder(path.parent)
+    write_whole(path, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

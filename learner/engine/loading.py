@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.base import LoraMismatch, ModelUnusable
 from learner.engine.chat_text import ChatText
 from learner.engine.direct import DirectDecoder, supports
@@ -80,7 +80,7 @@ def load(settings: LocalSettings) -> LoadedModel:
         layout=layout,
         text=text,
         speaking=speaking,
-        base=replace(base, anchor=loras.anchor_id(Path(settings.anchor))) if anchor else base,
+        base=replace(base, anchor=lora_folder.anchor_id(Path(settings.anchor))) if anchor else base,
         anchor=anchor,
         vocabulary=model.get_input_embeddings().num_embeddings,
         end_ids=_end_ids(model, text),
@@ -104,7 +104,7 @@ def _template(settings: LocalSettings) -> str:
     """The template that config.toml names, or else the one that the anchor was trained in."""
     if settings.template != "auto" or not settings.anchor:
         return settings.template
-    return loras.read(Path(settings.anchor)).template or "auto"
+    return lora_folder.read(Path(settings.anchor)).template or "auto"
 
 
 def _device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ from torch import Tensor
 from learner.engine.base import LoraMismatch
 from learner.engine.lora_slots import LoraSlot
 from learner.engine.weight_files import TensorEntry, safetensors_header
-from learner.loras import ANOTHER_ANCHOR
+from learner.lora_folder import ANOTHER_ANCHOR
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -36,7 +36,7 @@ _serial = itertools.count(1)
 class BaseModel:
     """What a LoRA must fit: the base's fingerprint, (out, in) of each linear layer, in order, and the anchor.
 
-    `anchor` is the `loras.anchor_id` of the LoRA that others must have begun at, "" for none, None for any.
+    `anchor` is the `lora_folder.anchor_id` of the LoRA that others must have begun at, "" for none, None for any.
     """
 
     fingerprint: str

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.fingerprint import fingerprint
 from learner.engine.model_files import resolve
 from learner.training.tuning import TrainingRefused
@@ -35,7 +35,7 @@ def write(base: str, lora: Path, output: Path) -> int:
     """
     library = _library()
     folder = resolve(base)
-    shape = loras.check_anchor(lora, fingerprint(folder))
+    shape = lora_folder.check_anchor(lora, fingerprint(folder))
     config = json.loads((folder / "config.json").read_text("utf-8"))
     name, paired = _architecture(config)
     tensors = _tensors(library, lora, name, config, paired)
@@ -74,7 +74,7 @@ def _tensors(
     heads = {"q_proj": config["num_attention_heads"]}
     heads["k_proj"] = config.get("num_key_value_heads") or heads["q_proj"]
     found: dict[str, NDArray[np.float32]] = {}
-    for key, numbers in sorted(load_file(lora / loras.WEIGHTS_FILE).items()):
+    for key, numbers in sorted(load_file(lora / lora_folder.WEIGHTS_FILE).items()):
         ending = next(one for one in ENDINGS if key.endswith(one))
         layer = key.removeprefix(PREFIX).removesuffix(ending)
         theirs = names.get_name(f"{layer}.weight", try_suffixes=(".weight",))

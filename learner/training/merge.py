@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.fingerprint import fingerprint
 from learner.engine.model_files import resolve
 from learner.training.model import CONFIG_FILE, ChatRenderer, ModelSource, load_base, read_weights, write_model
@@ -31,8 +31,8 @@ def merge(base: str, lora: Path, output: Path) -> None:
     """
     if output.exists():
         raise TrainingRefused(f"{output} exists already; name another --output, or remove it")
-    folder, card = resolve(base), loras.read(lora)
-    loras.check_anchor(lora, fingerprint(folder))
+    folder, card = resolve(base), lora_folder.read(lora)
+    lora_folder.check_anchor(lora, fingerprint(folder))
     network = load_base(ModelSource(base, device="cpu", dtype="fp32"))
     with torch.no_grad():
         for layer, delta in deltas(lora):
@@ -43,7 +43,7 @@ def merge(base: str, lora: Path, output: Path) -> None:
     shutil.rmtree(built, ignore_errors=True)
     built.mkdir(parents=True)
     write_model(built, network, ChatRenderer.of_folder(folder, card.template or "auto"), folder)
-    told = {"base": card.shape.base, "lora": loras.anchor_id(lora), "version": card.version}
+    told = {"base": card.shape.base, "lora": lora_folder.anchor_id(lora), "version": card.version}
     (built / MERGED).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     built.rename(output)
 

@@ -19,7 +19,7 @@ import torch
 from peft import get_peft_model
 from transformers import set_seed
 
-from learner import gate, loras
+from learner import gate, lora_folder
 from learner.engine.fingerprint import fingerprint
 from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
@@ -134,7 +134,7 @@ class Night:
 
     def _load(self) -> None:
         request = self.request
-        began = loras.read(Path(request.anchor)) if request.anchor else None
+        began = lora_folder.read(Path(request.anchor)) if request.anchor else None
         template = began.template if began and began.template and request.template == "auto" else request.template
         source = ModelSource(request.model, request.device, request.dtype, request.quantisation, template)
         self.progress("load", 0.5, "loading the model")
@@ -150,19 +150,19 @@ class Night:
         self.champion = self._folder(request.champion)
         self.progress("load", 1.0, "model loaded")
 
-    def _shape(self, base: Any) -> loras.Shape:
+    def _shape(self, base: Any) -> lora_folder.Shape:
         """What this night's LoRA is like: as the anchor, where there is one, else as the recipe says."""
         request, recipe, named = self.request, self.request.recipe, fingerprint(self.request.model)
         if request.anchor is None:
-            return loras.Shape(named, recipe.rank, recipe.alpha, tuple(model.linear_names(base)))
-        shape = loras.check_anchor(Path(request.anchor), named)
-        return dataclasses.replace(shape, anchor=loras.anchor_id(Path(request.anchor)))
+            return lora_folder.Shape(named, recipe.rank, recipe.alpha, tuple(model.linear_names(base)))
+        shape = lora_folder.check_anchor(Path(request.anchor), named)
+        return dataclasses.replace(shape, anchor=lora_folder.anchor_id(Path(request.anchor)))
 
     def _folder(self, folder: str | None) -> Weights | None:
         """The weights of a LoRA that must fit as if it were to be published."""
         if folder is None:
             return None
-        loras.check(Path(folder), self.shape)
+        lora_folder.check(Path(folder), self.shape)
         return model.read_weights(Path(folder))
 
     def judged(self) -> Outcome:
@@ -315,7 +315,7 @@ class Night:
 def _portion(frozen: Frozen) -> Portion:
     """What this night trains on; from the champion on when there are too many records to begin anew with."""
     request, recipe = frozen.request, frozen.request.recipe
-    champion = loras.read(Path(request.champion)) if request.champion else None
+    champion = lora_folder.read(Path(request.champion)) if request.champion else None
     # Chats of their own begin anew even where the common LoRA is their champion: what it learned is not theirs.
     own = champion is not None and champion.scope == request.scope
     learned = champion.records.get("exchanges") if champion is not None and own else None

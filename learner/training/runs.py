@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learner.frozen import sync_folder
-from learner.loras import write_whole
+from learner.durable import sync_folder, write_whole
 from learner.training.tuning import TrainingRefused, differences
 
 SETTINGS, CURVE, SAMPLES, REPORT = "settings.json", "curve.jsonl", "samples.jsonl", "training.json"

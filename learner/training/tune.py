@@ -21,7 +21,7 @@ from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.base import ModelUnusable
 from learner.engine.fingerprint import fingerprint
 from learner.engine.model_files import resolve
@@ -147,7 +147,7 @@ class Tuning:
         return supervised.plan(self.corpus.rows, self.settings, micro, self.processes)
 
     def _start_id(self) -> str:
-        return loras.anchor_id(Path(self.settings.start)) if self.settings.start else ""
+        return lora_folder.anchor_id(Path(self.settings.start)) if self.settings.start else ""
 
     def _base(self) -> PreTrainedModel:
         base = model.load_base(self.source)
@@ -165,11 +165,11 @@ class Tuning:
         if settings.method == "full":
             return base
         self.config = model.lora_config(base, settings.rank, settings.alpha)
-        self.shape = loras.Shape(
+        self.shape = lora_folder.Shape(
             fingerprint(self.base_folder), settings.rank, settings.alpha, tuple(sorted(self.config.target_modules))
         )
         if settings.start:
-            self.shape = loras.check_anchor(Path(settings.start), self.shape.base)
+            self.shape = lora_folder.check_anchor(Path(settings.start), self.shape.base)
             self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)
         network = get_peft_model(base, self.config)
         if settings.start:
@@ -248,7 +248,7 @@ class Tuning:
         else:
             network: PeftModel = trainer.accelerator.unwrap_model(trainer.model)
             model.write(built, model.snapshot(network), self.config, self.settings.base)
-            _json(built / loras.CARD_FILE, self._card(tuned, renderer))
+            _json(built / lora_folder.CARD_FILE, self._card(tuned, renderer))
         _json(built / REPORT, self._report(tuned, renderer))
         self.run_folder.publish(built)
 

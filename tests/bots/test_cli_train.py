@@ -14,7 +14,7 @@ import pytest
 from bots import lesson
 from bots.control import ControlError
 from bots.versions import Versions
-from learner import loras
+from learner import lora_folder, loras
 from learner.corpus.dialogues import Dialogue, write
 from learner.engine.base import ChatMessage
 from learner.engine.fingerprint import fingerprint
@@ -40,11 +40,11 @@ def a_lora(folder: Path, name: str, seed: int, anchor: str = "") -> Path:
     made = folder / name
     made.mkdir(parents=True)
     numbers = np.random.default_rng(seed).standard_normal((4, 8)).astype("float32")
-    save_file({"base_model.model.q_proj.lora_A.weight": numbers}, made / loras.WEIGHTS_FILE)
-    (made / loras.CONFIG_FILE).write_text("{}", "utf-8")
+    save_file({"base_model.model.q_proj.lora_A.weight": numbers}, made / lora_folder.WEIGHTS_FILE)
+    (made / lora_folder.CONFIG_FILE).write_text("{}", "utf-8")
     card = {"version": name, "mind": "default", "base": "b", "rank": 4, "alpha": 8, "target_modules": ["q_proj"]}
     card |= {"parent": None, "records": {}, "recipe": {}, "run": 1, "anchor": anchor or None}
-    (made / loras.CARD_FILE).write_text(json.dumps(card), "utf-8")
+    (made / lora_folder.CARD_FILE).write_text(json.dumps(card), "utf-8")
     return made
 
 
@@ -52,7 +52,7 @@ def test_the_setting_reaches_the_night_and_the_engine(tmp_path: Path) -> None:
     anchor = a_lora(tmp_path, "person", 1)
     settings = settings_for(tmp_path / "data", model={"engine": "scripted", "lora": str(anchor)})
     assert lesson.night_request(settings, "default", 3).anchor == str(anchor)
-    assert lesson.anchor(settings) == loras.anchor_id(anchor)
+    assert lesson.anchor(settings) == lora_folder.anchor_id(anchor)
     plain = settings_for(tmp_path / "data")
     assert lesson.night_request(plain, "default", 3).anchor is None
     assert lesson.anchor(plain) == ""
@@ -61,14 +61,14 @@ def test_the_setting_reaches_the_night_and_the_engine(tmp_path: Path) -> None:
 def test_a_version_from_another_anchor_is_no_champion_and_is_not_promoted(tmp_path: Path) -> None:
     anchor, other = a_lora(tmp_path, "person", 1), a_lora(tmp_path, "other", 2)
     settings = settings_for(tmp_path / "data", model={"engine": "scripted", "lora": str(anchor)})
-    a_lora(settings.loras_dir, "0001", 3, loras.anchor_id(other))
-    own = a_lora(settings.loras_dir, "0002", 4, loras.anchor_id(anchor))
+    a_lora(settings.loras_dir, "0001", 3, lora_folder.anchor_id(other))
+    own = a_lora(settings.loras_dir, "0002", 4, lora_folder.anchor_id(anchor))
     loras.set_active(settings.loras_dir, "default", "0001")
     assert lesson.night_request(settings, "default", 3).champion is None
     loras.set_active(settings.loras_dir, "default", "0002")
     assert lesson.night_request(settings, "default", 3).champion == str(own)
     calls = Versions(settings, None, None, None)  # type: ignore[arg-type]
-    with pytest.raises(ControlError, match=rf"0001 .*trained from the anchor {loras.anchor_id(other)[:12]}"):
+    with pytest.raises(ControlError, match=rf"0001 .*trained from the anchor {lora_folder.anchor_id(other)[:12]}"):
         asyncio.run(calls.promote({"version": "0001"}))
 
 
@@ -119,7 +119,7 @@ def test_a_dry_run_says_what_it_takes_and_a_run_goes_through_bot_and_night(tmp_p
     took = json.loads(done.stdout.splitlines()[-1])
     assert took["phase"] == "done"
     assert took["peak_bytes"] == pytest.approx(took["estimate"]["peak_bytes"], rel=0.15)
-    assert loras.read(tmp_path / "person").shape.base == fingerprint(STARTER)
+    assert lora_folder.read(tmp_path / "person").shape.base == fingerprint(STARTER)
     config = '[model]\nlora = "person"\n[adapters.web]\nport = 0\n[[bots]]\nadapters = ["web"]\n'
     (tmp_path / "config.toml").write_text(config, "utf-8")
     listed = nightschool(tmp_path, config, "lora", "list")

@@ -16,7 +16,7 @@ import pytest
 
 from bots import lesson
 from bots.nights import drop_runs_of
-from learner import loras
+from learner.scopes import BASE
 from learner.store.rows import RunRow
 
 Running = Callable[..., AbstractAsyncContextManager[Any]]
@@ -60,7 +60,7 @@ async def test_a_killed_lesson_changes_nothing_and_the_bot_talks(running: Runnin
         os.kill(child.pid, signal.SIGKILL)
         result = await night
         assert result.state == "failed"
-        assert app.nights.active("default") == loras.BASE
+        assert app.nights.active("default") == BASE
         stored = await app.database(app.store.run, result.number)
         assert stored.state == "failed"
         assert stored.verdict["reasons"]
@@ -134,7 +134,7 @@ async def test_a_published_lora_that_does_not_fit_never_speaks(running: Running,
     async with running(data_dir=data) as app:
         run = await app.database(app.store.run, 7)
         assert run.state == "refused"
-        assert app.nights.active("default") == loras.BASE
+        assert app.nights.active("default") == BASE
 
 
 def test_frozen_runs_of_a_forgotten_person_go(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from bots import lesson, personal
 from bots.cli import main
 from bots.settings import SettingsError
 from bots.standalone import Standalone
-from learner import challengers, loras
+from learner import challengers, lora_folder, loras
 from learner.engine.base import CandidateSpec, ChatMessage
 from learner.engine.scripted import ScriptedEngine
-from learner.loras import Shape
+from learner.lora_folder import Shape
 from learner.store.rows import RunRow
 from tests.bots.test_nights import lesson_process
 from tests.conftest import settings_for
@@ -279,7 +279,7 @@ async def test_promote_and_rollback_concern_the_chats_alone(running: Running, tm
         ):
             with pytest.raises(Exception, match=r"belongs to|common|no LoRA of its own"):
                 await calls["promote"](wrong)
-        with pytest.raises(loras.LoraUnfit, match="the chats mum of the mind default"):
+        with pytest.raises(lora_folder.LoraUnfit, match="the chats mum of the mind default"):
             loras.set_active(folder, "default", "0005")
         assert await calls["promote"]({"version": "0005", "chat": "mum"}) == {"active": "0005", "name": "mum"}
         assert await calls["promote"]({"version": "common", "chat": "mum"}) == {"active": "common", "name": "mum"}

@@ -19,7 +19,8 @@ from bots.standalone import Standalone
 from learner import challengers, loras
 from learner.engine.base import CandidateSpec, ChatMessage, EngineClosed
 from learner.engine.scripted import ScriptedEngine
-from learner.loras import BASE, Shape
+from learner.lora_folder import Shape
+from learner.scopes import BASE
 from learner.store.rows import RunRow
 from tests.bots.test_morning import settled
 from tests.conftest import settings_for

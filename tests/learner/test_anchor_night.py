@@ -13,7 +13,7 @@ from test_nightly import GATE, RECIPE
 from training_samples import some_canaries, some_records, tiny_model
 from transformers import AutoModelForCausalLM
 
-from learner import loras
+from learner import lora_folder, loras
 from learner.engine.base import LoraMismatch
 from learner.engine.local import LocalEngine
 from learner.engine.local_settings import LocalSettings
@@ -44,7 +44,7 @@ def test_a_night_begins_at_the_anchor_and_its_lora_speaks_with_no_other(tmp_path
     verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
     assert verdict["outcome"] == "published", verdict["reasons"]
     made = loras.show(tmp_path / "loras", "0003")
-    assert made.shape.anchor == loras.anchor_id(anchor)
+    assert made.shape.anchor == lora_folder.anchor_id(anchor)
     assert (made.shape.rank, made.shape.alpha) == (6, 12)  # the anchor's, whatever the recipe says
     first, last = read_weights(anchor), read_weights(made.folder)
     fresh = {name: weights * 0 for name, weights in first.items()}

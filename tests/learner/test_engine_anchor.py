@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.base import LoraMismatch, ModelUnusable
 from learner.engine.local import LocalEngine
 from learner.engine.local_settings import LocalSettings
@@ -28,8 +28,8 @@ def with_lora(path: Path) -> PeftModel:
 def from_anchor(name: str, anchor: Path, seed: int) -> Path:
     """A LoRA whose card says that it was trained from `anchor`."""
     made = lora(name, seed, spread=0.3)
-    card = json.loads((made / loras.CARD_FILE).read_text("utf-8"))
-    (made / loras.CARD_FILE).write_text(json.dumps({**card, "anchor": loras.anchor_id(anchor)}), "utf-8")
+    card = json.loads((made / lora_folder.CARD_FILE).read_text("utf-8"))
+    (made / lora_folder.CARD_FILE).write_text(json.dumps({**card, "anchor": lora_folder.anchor_id(anchor)}), "utf-8")
     return made
 
 
@@ -74,7 +74,7 @@ def test_a_lora_that_began_elsewhere_is_refused() -> None:
         async with engine(anchor=str(anchor)) as running:
             with pytest.raises(LoraMismatch, match="trained from the anchor the base model itself"):
                 await running.swap_lora(lora("0002"))
-            with pytest.raises(LoraMismatch, match=f"and the anchor is now {loras.anchor_id(anchor)[:12]}"):
+            with pytest.raises(LoraMismatch, match=f"and the anchor is now {lora_folder.anchor_id(anchor)[:12]}"):
                 await running.hold_lora(from_anchor("0003", lora("other", 9), 3))
             assert running.status().active_lora is None
         async with engine() as running:
@@ -94,4 +94,4 @@ def test_an_anchor_that_does_not_fit_names_the_setting(tmp_path: Path) -> None:
 
 def test_what_a_lora_is_hangs_on_its_weights_and_shape() -> None:
     one, same, other = lora("one", 5), lora("same", 5), lora("other", 6)
-    assert loras.anchor_id(one) == loras.anchor_id(same) != loras.anchor_id(other)
+    assert lora_folder.anchor_id(one) == lora_folder.anchor_id(same) != lora_folder.anchor_id(other)

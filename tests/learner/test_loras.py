@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from training_samples import FakeLora
 
-from learner import loras
-from learner.loras import LoraError, LoraMissing, LoraRetired, LoraUnfit, Shape
+from learner import lora_folder, loras
+from learner.lora_folder import LoraError, LoraMissing, LoraRetired, LoraUnfit, Shape
 
 FITS = Shape("base-fingerprint", 4, 8, ("q_proj",))
 
@@ -65,7 +65,7 @@ def test_publish_refuses_numbers_that_are_not_finite(folder: Path, poison: float
         loras.publish(built, folder, "0001", FITS)
 
 
-@pytest.mark.parametrize("name", [loras.CONFIG_FILE, loras.WEIGHTS_FILE, loras.CARD_FILE])
+@pytest.mark.parametrize("name", [lora_folder.CONFIG_FILE, lora_folder.WEIGHTS_FILE, lora_folder.CARD_FILE])
 def test_publish_refuses_missing_and_broken_files(folder: Path, name: str) -> None:
     built = FakeLora().write(folder.parent / "built")
     (built / name).write_bytes((built / name).read_bytes()[:20])
@@ -153,12 +153,12 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from training_samples import FakeLora
-from learner import loras
+from learner import lora_folder, loras
 folder = Path(sys.argv[1])
 for number in range(1, 10_000):
     version = f"{number:04d}"
     built = FakeLora(version).write(folder.parent / f"built-{version}")
-    loras.publish(built, folder, version, loras.Shape("base-fingerprint", 4, 8, ("q_proj",)))
+    loras.publish(built, folder, version, lora_folder.Shape("base-fingerprint", 4, 8, ("q_proj",)))
     loras.set_active(folder, "default", version)
     print(version, flush=True)
 """
@@ -176,7 +176,7 @@ def test_killed_at_any_moment_nothing_is_half_published(folder: Path) -> None:
             time.sleep(source.random() * 0.1)
             child.send_signal(signal.SIGKILL)
         for found in place.glob("[0-9]*"):
-            loras.check(found, FITS)
+            lora_folder.check(found, FITS)
         assert (place / loras.active(place, "default")).is_dir()
 
 

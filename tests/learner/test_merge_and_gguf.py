@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from learner import loras
+from learner import lora_folder
 from learner.engine.fingerprint import fingerprint
 from learner.engine.random_model import write_card, write_lora
 from learner.training import gguf
@@ -73,7 +73,7 @@ def test_what_is_merged_says_the_same_in_plain_transformers(lora: Path, tmp_path
     assert AutoTokenizer.from_pretrained(tmp_path / "one").chat_template
     assert (tmp_path / "one" / "canaries.jsonl").is_file()
     assert fingerprint(tmp_path / "one") != fingerprint(STARTER)
-    assert json.loads((tmp_path / "one" / "merged.json").read_text("utf-8"))["lora"] == loras.anchor_id(lora)
+    assert json.loads((tmp_path / "one" / "merged.json").read_text("utf-8"))["lora"] == lora_folder.anchor_id(lora)
     with pytest.raises(TrainingRefused, match="one exists already"):
         merge(str(STARTER), lora, tmp_path / "one")
 
@@ -82,7 +82,7 @@ def test_a_lora_of_another_base_is_not_merged(lora: Path, tmp_path: Path) -> Non
     other = tmp_path / "other"
     AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32).save_pretrained(other)
     AutoTokenizer.from_pretrained(STARTER).save_pretrained(other)
-    with pytest.raises(loras.LoraUnfit, match="its base is"):
+    with pytest.raises(lora_folder.LoraUnfit, match="its base is"):
         merge(str(other), lora, tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
@@ -95,7 +95,7 @@ def test_the_gguf_file_holds_the_lora_under_llama_cpps_names(lora: Path, tmp_pat
     assert told["general.architecture"] == "qwen3"
     assert (told["general.type"], told["adapter.type"], told["adapter.lora.alpha"]) == ("adapter", "lora", 8.0)
     tensors = {one.name: np.array(one.data) for one in reader.tensors}
-    ours = load_file(lora / loras.WEIGHTS_FILE)
+    ours = load_file(lora / lora_folder.WEIGHTS_FILE)
     assert len(tensors) == count == len(ours) == 4 * 7 * 2
     layers = {"attn_q": "self_attn.q_proj", "attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj"}
     for theirs, layer in layers.items():
@@ -116,13 +116,13 @@ def test_a_llamas_queries_and_keys_are_turned_as_its_weights_are(tmp_path: Path)
     lora = write_lora(tmp_path / "person", base, model, 3, rank=2, targets=linear_names(model))
     gguf.write(str(base), lora, tmp_path / "lora.gguf")
     tensors = {one.name: np.array(one.data) for one in library.GGUFReader(tmp_path / "lora.gguf").tensors}
-    own = load_file(lora / loras.WEIGHTS_FILE)["base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight"]
+    own = load_file(lora / lora_folder.WEIGHTS_FILE)["base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight"]
     turned = tensors["blk.0.attn_k.weight.lora_b"]
     # transformers turns feature i with i + 8 of a head, llama.cpp 2 i with 2 i + 1
     for head, i in ((0, 0), (0, 5), (1, 7)):
         np.testing.assert_array_equal(turned[head * 16 + 2 * i], own[head * 16 + i])
         np.testing.assert_array_equal(turned[head * 16 + 2 * i + 1], own[head * 16 + i + 8])
-    value = load_file(lora / loras.WEIGHTS_FILE)["base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"]
+    value = load_file(lora / lora_folder.WEIGHTS_FILE)["base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"]
     np.testing.assert_array_equal(tensors["blk.0.attn_v.weight.lora_b"], value)
 
 

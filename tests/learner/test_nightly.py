@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from training_samples import some_canaries, some_records, tiny_model
 
-from learner import frozen, loras
+from learner import frozen, lora_folder, loras
 from learner.engine.fingerprint import fingerprint
 from learner.frozen import FrozenRunBroken, NightRequest, freeze, thaw
 from learner.gate import GateSettings
@@ -155,8 +155,8 @@ def test_killed_at_any_moment_nothing_is_half_published(tiny: Path, tmp_path: Pa
     place = tmp_path / "loras"
     found = list(place.glob("[0-9]*"))
     for version in found:
-        shape = loras.read(version).shape
-        loras.check(version, shape)
+        shape = lora_folder.read(version).shape
+        lora_folder.check(version, shape)
         assert json.loads((version / "verdict.json").read_text("utf-8"))["outcome"] == "published"
     assert loras.active(place, "default") == "base"
     if (folder / "verdict.json").exists():

@@ -18,7 +18,7 @@ import torch
 from person_samples import corpus_file
 from training_samples import tiny_model
 
-from learner import loras
+from learner import lora_folder
 from learner.corpus.dialogues import Dialogue, write
 from learner.engine.base import ChatMessage
 from learner.engine.fingerprint import fingerprint
@@ -68,9 +68,9 @@ def test_a_lora_learns_and_tells(tiny: Path, talk: Path, tmp_path: Path) -> None
     assert found.after is not None
     assert found.after.loss < 0.85 * found.before.loss
     assert found.after.tokens == found.before.tokens > 0
-    version = loras.read(found.output)
+    version = lora_folder.read(found.output)
     assert (version.version, version.shape.base, version.shape.rank) == ("person", fingerprint(tiny), 16)
-    loras.check(found.output, version.shape)
+    lora_folder.check(found.output, version.shape)
     report = json.loads((found.output / "training.json").read_text("utf-8"))
     assert report["after"]["loss"] == pytest.approx(
         min(row["held_out"] for row in report["curve"] if "held_out" in row)
@@ -153,8 +153,8 @@ def test_a_lora_goes_on_from_another_with_its_shape(tiny: Path, talk: Path, tmp_
     assert read.after is not None
     assert read.after.loss < read.before.loss
     then = tuned(settings(tiny, talk, tmp_path / "talked", start=str(read.output), max_steps=4))
-    assert loras.read(then.output).shape.rank == 4
-    assert loras.read(then.output).parent == "read"
+    assert lora_folder.read(then.output).shape.rank == 4
+    assert lora_folder.read(then.output).parent == "read"
     fresh = tuned(settings(tiny, talk, tmp_path / "fresh", max_steps=4, rank=4, alpha=8))
     assert then.before is not None
     assert fresh.before is not None

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from learner.corpus.synthesis.errors import ItemFailed, JournalError
 from learner.corpus.synthesis.wire import Answer
+from learner.durable import sync_folder
 
 MARK = "under_way"
 MARK_SIGN = b', "under_way": '
@@ -81,7 +82,7 @@ class Journal:
             self._file = self.path.open("ab")
             if self._file.tell() and not self.path.read_bytes().endswith(b"\n"):
                 self._append(b"\n")
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except BaseException:
             self._lock.release()
             raise
@@ -155,13 +156,3 @@ def _mark(line: bytes) -> int | None:
         return None
     row = json.loads(line)
     return int(row[MARK]) if isinstance(row, dict) and isinstance(row.get(MARK), int) else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make sure that a new file's name outlives a crash too; Windows can't, and need not."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

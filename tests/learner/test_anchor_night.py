@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ def test_a_night_begins_at_the_anchor_and_its_lora_speaks_with_no_other(tmp_path
     base = AutoModelForCausalLM.from_pretrained(tiny)
     anchor = write_lora(tmp_path / "person", tiny, base, 3, rank=6, targets=linear_names(base), spread=0.01)
     request = NightRequest(
-        3, "default", str(tiny), str(tmp_path / "loras"), anchor=str(anchor), recipe=RECIPE, gate=GATE, device="cpu",
-        threads=1, nice=0, seed=5,
+        3, "default", str(tiny), str(tmp_path / "loras"), anchor=str(anchor), recipe=RECIPE, device="cpu", threads=1,
+        nice=0, seed=5, gate=replace(GATE, preference_confidence=1e-6),  # whether it pleases is not what is shown here
     )  # fmt: skip
     folder = freeze(tmp_path / "runs" / "0003", request, some_records(), some_canaries())
     command = [sys.executable, "-W", "ignore", "-m", "learner.nightly", str(folder)]

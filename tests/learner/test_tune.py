@@ -229,15 +229,15 @@ def test_a_run_killed_at_a_random_step_ends_where_the_undisturbed_one_does(tmp_p
 @pytest.mark.timeout(2400)
 def test_every_method_and_two_processes_come_to_the_same(tmp_path: Path) -> None:
     data = corpus_file(tmp_path, 150)
-    options = ("--max-steps", "24", "--eval-every", "8")
+    options = ("--max-steps", "100", "--eval-every", "20", "--patience", "0")  # till none gains any more
     lora = run(command(data, tmp_path / "lora", *options))
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517")
     two = run(command(data, tmp_path / "two", *options), launcher)
     assert two["before"]["loss"] == pytest.approx(lora["before"]["loss"], rel=1e-4)
     assert two["after"]["loss"] == pytest.approx(lora["after"]["loss"], rel=0.03)
     full = run(command(data, tmp_path / "full", *options, "--method", "full", "--learning-rate", "1e-3"))
-    assert full["after"]["loss"] == pytest.approx(lora["after"]["loss"], rel=0.15)
+    assert full["after"]["loss"] == pytest.approx(lora["after"]["loss"], rel=0.1)
     assert (tmp_path / "full" / "model.safetensors").is_file()
     pytest.importorskip("bitsandbytes")
     qlora = run(command(data, tmp_path / "qlora", *options, "--method", "qlora"))
-    assert qlora["after"]["loss"] == pytest.approx(lora["after"]["loss"], rel=0.15)
+    assert qlora["after"]["loss"] == pytest.approx(lora["after"]["loss"], rel=0.1)

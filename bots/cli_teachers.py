@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bots.settings import Settings
-from learner.records import Feedback, newest_of_each
+from learner.records import Feedback
 from learner.store.store import Store
+from learner.what_stands import newest_of_each
 
 State = Literal["owner", "trusted", "quarantine", "contradicts", "untrusted"]
 NIGHTS = 50  # back to the newest that judged people

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from learner.records import Feedback, settled_on
+from learner.records import Feedback
+from learner.what_stands import settled_on
 
 Decision = Literal["promote", "roll_back"]
 LARGEST = 700.0  # nats of evidence: e to that is still a float

@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from learner.engine.base import ChatMessage
-from learner.records import ShownCandidate, settled_on
+from learner.records import ShownCandidate
 from learner.store import history, mail, memories, said
 from learner.store.errors import ExchangeNotReady, UnknownExchange
 from learner.store.rows import ExchangeView, NewExchange, OfferState, OutboxDraft, Place, Turn
 from learner.store.schema import at_place, exchanges, outbox, place_of, place_values, sent_messages
 from learner.store.schema import candidates as candidates_table
+from learner.what_stands import settled_on
 
 
 def begin(c: Connection, new: NewExchange) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, not_, or_, select
 
+from learner.deriving import derive
 from learner.engine.base import ChatMessage
-from learner.records import Exchange, Feedback, PreferenceRecords, derive, newest_of_each
+from learner.records import Exchange, Feedback, PreferenceRecords
 from learner.store import exchanges as exchange_queries
 from learner.store import feedback as feedback_queries
 from learner.store.rows import EVERY_CHAT, Chats, RecordStats
 from learner.store.schema import exchanges, feedback
+from learner.what_stands import newest_of_each
 
 
 def exchanges_of(c: Connection, mind: str, chats: Chats = EVERY_CHAT) -> list[Exchange]:

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Row, select
 
-from learner.records import Feedback, without_retracted
+from learner.records import Feedback
 from learner.store.schema import feedback as table
+from learner.what_stands import without_retracted
 
 
 def on_exchange(c: Connection, exchange: str) -> list[Row]:

@@ -12,18 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import candidate
 
+from learner.deriving import SESSION_GAP, derive
 from learner.engine.base import ChatMessage
-from learner.records import (
-    SESSION_GAP,
-    Exchange,
-    Feedback,
-    PreferencePair,
-    PreferenceRecords,
-    derive,
-    fold_of,
-    newest_of_each,
-    settled_on,
-)
+from learner.records import Exchange, Feedback, PreferencePair, PreferenceRecords, fold_of
+from learner.what_stands import newest_of_each, settled_on
 
 
 def exchange(name: str, *texts: str, at: float = 0.0, chat: str = "c", asked: str = "") -> Exchange:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import HOUR, PLACE, Scene
 
-from learner.records import derive, newest_of_each
+from learner.deriving import derive
 from learner.store import ExchangeNotReady, Store
 from learner.store.rows import NewFeedback, OutboxDraft, Place
+from learner.what_stands import newest_of_each
 
 CHATS = itertools.count()
 

@@ -22,7 +22,8 @@ from learner.durable import write_whole
 from learner.frozen import Frozen, NightRequest, thaw
 
 if TYPE_CHECKING:
-    from learner.training.night import Night, Outcome
+    from learner.training.night import Night
+    from learner.training.outcome import Outcome
 
 log = logging.getLogger("learner.nightly")
 
@@ -74,7 +75,8 @@ def run(folder: Path, frozen: Frozen, progress: Progress) -> None:
     """Train, judge, write the verdict and, when the gate passes, publish."""
     started = time.monotonic()
     progress("load", 0.0, "loading torch")
-    from learner.training.night import Night, finite
+    from learner.training.night import Night
+    from learner.training.outcome import finite
     from learner.training.trace import Trace
 
     trace = Trace(lambda told: _write_json(folder / REPORT_FILE, finite(told)))

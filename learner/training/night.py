@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from learner.engine.fingerprint import fingerprint
 from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
 from learner.gate import Check
-from learner.records import PreferencePair, PreferenceRecords, RatedReply
 from learner.training import evaluation, examples, ladder, model, private, teachers
 from learner.training.canaries import Canary, CanaryFigures
 from learner.training.continuing import Portion, portion
@@ -33,6 +30,7 @@ from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
 from learner.training.model import ChatRenderer, ModelSource, Weights
+from learner.training.outcome import Evidence, Outcome, faults_of, told
 from learner.training.practice import Practice
 from learner.training.preferences import Trained
 from learner.training.replay import Kept, keep
@@ -44,60 +42,6 @@ log = logging.getLogger(__name__)
 
 BASELINE_SHARE = 0.15  # of the time that training takes, for measuring the anchor before it
 OnProgress = Callable[[Any, float, str], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a night came to: the weights, every figure, and why not, when not."""
-
-    weights: Weights
-    learning_rate: float
-    share: float
-    tried: tuple[Tried, ...]
-    figures: GateFigures | None
-    counts: dict[str, int]
-    reasons: tuple[str, ...]
-    checks: tuple[Check, ...] = ()
-    trusted: tuple[Trust, ...] = ()
-
-    @property
-    def published(self) -> bool:
-        return not self.reasons
-
-    def verdict(self) -> dict[str, Any]:
-        """The verdict as JSON; figures that are not finite become null."""
-        row = {
-            "outcome": "published" if self.published else "refused",
-            "reasons": list(self.reasons),
-            "learning_rate": self.learning_rate,
-            "share": self.share,
-            "records": self.counts,
-            "teachers": [dataclasses.asdict(one) for one in self.trusted],
-            "tried": [
-                {
-                    "learning_rate": one.trained.learning_rate,
-                    "share": one.share,
-                    "steps": one.trained.steps,
-                    "loss": one.trained.loss,
-                    "canary": dataclasses.asdict(one.canary),
-                    "holds": one.holds,
-                }
-                for one in self.tried
-            ],
-            "gate": dataclasses.asdict(self.figures) if self.figures else None,
-            "checks": [dataclasses.asdict(one) for one in self.checks],
-        }
-        return finite(row)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What people's words come to before anything is trained; `preference` is None where they are too few to tell."""
-
-    checks: tuple[Check, ...]
-    trusted: tuple[Trust, ...] = ()
-    distrusted: int = 0  # examples that count nothing
-    preference: PreferenceFigures | None = None
 
 
 class Night:
@@ -185,7 +129,7 @@ class Night:
         with self.trace.phase("judging"):
             figures, checks = self.stands(pick.weights, pick.canary, base, evidence)
             self._compare(pick.weights)
-        rate, faults = pick.trained.learning_rate, _faults(checks)
+        rate, faults = pick.trained.learning_rate, faults_of(checks)
         return Outcome(
             pick.weights, rate, pick.share, tuple(tried), figures, counts, faults, checks, evidence.trusted
         )  # fmt: skip
@@ -219,7 +163,7 @@ class Night:
 
     def _refused(self, counts: dict[str, int], checks: Sequence[Check], trusted: tuple[Trust, ...] = ()) -> Outcome:
         """Nothing is trained on what would be refused whatever came of it."""
-        return Outcome(self.anchor, 0.0, 0.0, (), None, counts, _faults(checks), tuple(checks), trusted)
+        return Outcome(self.anchor, 0.0, 0.0, (), None, counts, faults_of(checks), tuple(checks), trusted)
 
     def write(self, folder: Path, outcome: Outcome) -> None:
         """Write the LoRA's own files."""
@@ -320,31 +264,3 @@ def _portion(frozen: Frozen) -> Portion:
     own = champion is not None and champion.scope == request.scope
     learned = champion.records.get("exchanges") if champion is not None and own else None
     return portion(frozen.records, learned, recipe.whole_until, recipe.portion, request.seed)
-
-
-def _faults(checks: Sequence[Check]) -> tuple[str, ...]:
-    return tuple(check.fault for check in checks if not check.held)
-
-
-def told(records: PreferenceRecords) -> dict[str, Any]:
-    """What people said, counted: what is learned from by its source, and what was left out by its reason."""
-    every: list[PreferencePair | RatedReply] = [*records.pairs, *records.ratings]
-    return {
-        "pairs": len(records.pairs),
-        "ratings": len(records.ratings),
-        "sources": dict(Counter(one.source for one in every)),
-        "good": sum(one.desirable for one in records.ratings),
-        "ties": records.ties,
-        "left_out": records.left_out,
-        "imported": records.imported(),
-        "people": len({one.provenance.teacher for one in every}),
-    }
-
-
-def finite(value: Any) -> Any:
-    """`value` with null for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,8 @@ from test_practice import GATE, QUICK
 from training_samples import some_canaries, some_records, tiny_model
 
 from learner.frozen import Frozen, NightRequest
-from learner.training.night import Night, finite
+from learner.training.night import Night
+from learner.training.outcome import finite
 from learner.training.samples import PROMPT_CHARS, shortened
 from learner.training.trace import Phase, Trace
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -31,6 +33,7 @@ RECIPE = Recipe(
 GATE = dataclasses.replace(PRESETS["off"], canaries=6, samples=8, max_tokens=8, min_judged=2)
 TASTES = {"warm": "yes, dear", "cold": "no"}
 TURNS = 8
+NUMBERS = itertools.count(1)  # of messages, throughout: what was delivered before a restart is not said again
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +55,14 @@ def quick(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> dict[str, Any]:
     return {
         "model": {"engine": "local", "name": str(tiny), "device": "cpu", "threads": 1},
         "learner": {"enabled": False, "min_records": 6, "gate": "off", "threads": 1, "personal": named},
-        "bots": [{**bot, "sampling": {"temperature": 0.2, "max_tokens": 12}}],
+        "bots": [{**bot, "sampling": {"temperature": 0.2, "top_p": 0.4, "max_tokens": 12}}],
     }
 
 
 async def tell(app: Any, chat: str, *words: str) -> Any:
     """Say these words one after the other in a chat; the last reply."""
     for text in words:
-        replies = await app.adapters["tester", "memory"].say(chat, f"of {chat}", text)
+        replies = await app.adapters["tester", "memory"].say(chat, f"of {chat}", text, id=f"said {next(NUMBERS)}")
     return replies[0]
 
 
@@ -78,6 +81,7 @@ def batches(app: Any) -> list[set[str]]:
     step = batch.step
 
     def noted() -> Any:
+        time.sleep(0.02)  # so that everybody is there before the shortest reply ends
         steps.append({one.slot.version if one.slot is not None else "base" for one in batch.branches})
         return step()
 
@@ -120,7 +124,7 @@ async def test_opposite_tastes_are_learned_apart_and_served_together(
         steps = batches(app)
         after = await together(app)
         assert {chat: version for chat, (_, version) in after.items()} == {**own, "stranger": None}
-        assert {*own.values(), "base"} in steps, "they did not share a step"
+        assert {*own.values(), "base"} in steps, f"they did not share a step: {after}"
         assert not {after["stranger"][0], *(text for text, _ in before.values())} & {*TASTES.values()}
         assert {chat: after[chat][0] for chat in TASTES} == TASTES
     async with running(data_dir=data, **quick) as app:  # the pointers hold, and rolling one back touches no other

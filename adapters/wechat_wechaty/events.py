@@ -85,7 +85,7 @@ class Events:
                     self._open = None
                 if lost:
                     raise
-            except Exception:
+            except Exception:  # one event that fails keeps no later one from being heard
                 log.exception("an event could not be handled: event=%d", self._open.kind)
             self._open = None
 

@@ -55,7 +55,7 @@ class Page:
     def open(self, width: int = 1100, height: int = 800) -> None:
         self.browser.set_window_size(width, height)
         self.browser.get(self.address)
-        self.wait(lambda: self.text("#name") == self.name and self.count("#offline[hidden]"))
+        self.wait(lambda: self.text("#name") == self.name and self.count("#log[aria-busy=false]"))
 
     def all(self, css: str) -> list[Any]:
         return self.browser.find_elements(By.CSS_SELECTOR, css)

@@ -1,11 +1,10 @@
-// The chat page: what it knows, what it asks the server, what the server tells it. view.js draws.
+// The chat page: what it asks the server, what the server tells it. log.js holds what is shown, view.js draws.
 
-import { draw, drawNight, drawPanel, replyText } from "./view.js";
+import { clear, drop, dropLive, elements, entries, nearEnd, onAct, paint, put, toEnd } from "./log.js";
+import { drawNight, drawPanel, replyText } from "./view.js";
 import { language, t } from "./strings.js";
 
 const $ = (id) => document.getElementById(id);
-const entries = new Map(); // key -> entry, in the order shown
-const elements = new Map(); // key -> its element
 let waiting = 0; // messages sent from here that are not answered yet
 let early = null; // events that came before the log did
 let source = null;
@@ -52,61 +51,7 @@ async function call(method, path, body) {
 
 const words = (error) => (error instanceof ServerError ? error.message : t.failed);
 
-// ---- entries --------------------------------------------------------------------------------
-
-function nearEnd() {
-  const box = $("scroll");
-  return box.scrollHeight - box.scrollTop - box.clientHeight < 120;
-}
-
-function toEnd() {
-  $("scroll").scrollTop = $("scroll").scrollHeight;
-}
-
-function paint(key) {
-  const entry = entries.get(key);
-  const stick = nearEnd();
-  const old = elements.get(key);
-  const focused = old && old.contains(document.activeElement) ? document.activeElement : null;
-  const element = draw(entry, acts);
-  entry.fresh = false;
-  elements.set(key, element);
-  if (old) old.replaceWith(element);
-  else $("log").append(element);
-  if (focused) {
-    const act = focused.dataset.act;
-    const again = focused.tagName === "TEXTAREA" ? element.querySelector("textarea")
-      : element.querySelector(`[data-act="${act}"]`);
-    if (again) again.focus({ preventScroll: true });
-  }
-  if (stick) toEnd();
-}
-
-function put(key, entry, before = null) {
-  entry.key = key;
-  if (before !== null && !entries.has(key) && entries.has(before)) {
-    const all = [...entries];
-    all.splice(all.findIndex(([k]) => k === before), 0, [key, entry]);
-    entries.clear();
-    for (const [k, value] of all) entries.set(k, value);
-    const element = draw(entry, acts);
-    elements.set(key, element);
-    elements.get(before).before(element);
-    return;
-  }
-  entries.set(key, entry);
-  paint(key);
-}
-
-function drop(key) {
-  entries.delete(key);
-  elements.get(key)?.remove();
-  elements.delete(key);
-}
-
-function dropLive() {
-  for (const entry of [...entries.values()]) if (entry.live) drop(entry.key);
-}
+// ---- the log ---------------------------------------------------------------------------------
 
 function showTyping() {
   const streaming = [...entries.values()].some((entry) => entry.live);
@@ -114,8 +59,6 @@ function showTyping() {
   $("typing").hidden = waiting === 0 || streaming;
   if (stick) toEnd();
 }
-
-// ---- the log --------------------------------------------------------------------------------
 
 const keyOf = (line, i) => (line.exchange && line.role === "assistant" ? `x:${line.exchange}` : line.id || `line:${i}:${line.at}`);
 
@@ -127,14 +70,17 @@ function entryOf(line) {
 const shownState = (entry) => JSON.stringify(
   [entry.text, entry.candidates, entry.offer, entry.feedback, entry.correction, entry.lora, entry.recalled]);
 
+let asked = 0; // how often for the log,
+let told = 0; // and the last of them that was answered
+
 // All of it anew: at the start, and after the connection was lost.
 async function loadLog() {
+  $("log").setAttribute("aria-busy", "true");
+  told = ++asked;
   const { lines, persona } = await call("GET", `api/chat/${chat}/log`);
   showPersona(persona);
   const before = new Map(entries);
-  entries.clear();
-  elements.clear();
-  $("log").replaceChildren();
+  clear();
   lines.forEach((line, i) => {
     const old = before.get(keyOf(line, i));
     put(keyOf(line, i), { ...entryOf(line), editing: old?.editing, draft: old?.draft, unfolded: old?.unfolded });
@@ -142,6 +88,7 @@ async function loadLog() {
   for (const [key, entry] of before) { // what only this tab knows: on its way, or it failed
     if (!entries.has(key) && (entry.failed || entry.sending)) put(key, entry);
   }
+  $("log").setAttribute("aria-busy", "false");
   toEnd();
   if (!lines.length) call("POST", `api/chat/${chat}/open`).catch(() => {}); // the bot's greeting comes as an event
 }
@@ -154,7 +101,10 @@ function refreshSoon() {
 }
 
 async function refresh() {
+  const mine = ++asked;
   const { lines, persona } = await call("GET", `api/chat/${chat}/log`);
+  if (mine < told) return; // a later question was answered sooner
+  told = mine;
   showPersona(persona);
   for (const [i, line] of lines.entries()) {
     const entry = entries.get(keyOf(line, i));
@@ -335,7 +285,7 @@ async function press(entry, work) {
   try {
     const { replies, feedback } = await work();
     entry.feedback = feedback;
-    entry.editing = false;
+    if (feedback === "correction") entry.editing = false; // a rating leaves what is being written
     if (replies.length) toast(replies[replies.length - 1].text);
     await refresh();
   } catch (error) {
@@ -348,7 +298,7 @@ async function press(entry, work) {
 
 const feedbackPath = (entry) => `api/exchanges/${encodeURIComponent(entry.exchange)}/feedback`;
 
-const acts = {
+const acts = onAct({
   say(entry, body) {
     return press(entry, () => call("POST", feedbackPath(entry), { ...body, id: newId() }));
   },
@@ -382,7 +332,7 @@ const acts = {
       toast(words(error));
     }
   },
-};
+});
 
 function toast(text) {
   const box = $("toast");

@@ -20,6 +20,7 @@ FILES = {
     "/": "index.html",
     "/app.css": "app.css",
     "/app.js": "app.js",
+    "/log.js": "log.js",
     "/view.js": "view.js",
     "/strings.js": "strings.js",
     "/favicon.svg": "favicon.svg",

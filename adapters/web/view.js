@@ -157,7 +157,7 @@ function editor(entry, acts) {
   const area = h("textarea", { "aria-label": t.better, rows: 3, dir: "auto" });
   area.value = entry.draft;
   area.addEventListener("input", () => { entry.draft = area.value; });
-  const save = () => area.value.trim() && acts.say(entry, { correction: area.value.trim() });
+  const save = () => entry.draft.trim() && acts.say(entry, { correction: entry.draft.trim() }); // a button drawn anew has no field
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") acts.edit(entry);
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) save();

@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from adapters.web.backend import LogLine
-from adapters.web.fake import FakeBot, serve
+from adapters.web.fake import GREETING, FakeBot, serve
 from tests.browsers import MARKS, Page, new_browser
 
 pytestmark = MARKS
@@ -67,6 +67,7 @@ def page(browser: Any, bot: FakeBot) -> Iterator[Page]:
     with Server(bot) as server:
         page = Page(browser, bot, server.address)
         page.open()
+        page.wait(lambda: page.texts(".bubble") == [GREETING])
         yield page
         wrong = [x["message"] for x in browser.get_log("browser") if x["level"] in ("SEVERE", "WARNING")]
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -83,7 +84,7 @@ def test_a_chat_streams_and_survives_a_reload(page, bot):
     page.browser.refresh()  # in the middle of a reply
     page.wait(lambda: page.text(".bubble.live").startswith("echo: a b c"))
     page.wait(lambda: page.count(".marks") == 1)
-    said = ["a b c d e f g h", "Hello! Ask me anything; tell me which reply you like better.", "echo: a b c d e f g h"]
+    said = ["a b c d e f g h", GREETING, "echo: a b c d e f g h"]
     assert sorted(page.texts(".bubble")) == sorted(said)
     page.browser.refresh()
     page.wait(lambda: page.count(".bubble") == 3)
@@ -223,6 +224,23 @@ def test_a_correction_is_written_in_place(page, bot):
     page.wait(lambda: not page.count(".corrected"))
 
 
+def test_what_happens_meanwhile_leaves_a_correction_that_is_being_written(page, bot):
+    page.say("hello")
+    page.click('[data-act="correct"]')
+    area = page.browser.switch_to.active_element
+    area.send_keys(Keys.HOME, "Well, ")
+    rating = {"method": "POST", "headers": {"Content-Type": "application/json"}, "body": '{"rating": "good"}'}
+    path = f"api/exchanges/{bot.lines['main'][-1].exchange}/feedback"
+    page.browser.execute_script("fetch(arguments[0], arguments[1])", path, rating)  # as another tab would
+    page.wait(lambda: page.count('[data-act="good"][aria-pressed="true"]'))
+    area.send_keys("he said: ")  # the same field, with its cursor where it was
+    assert area.get_attribute("value") == "Well, he said: echo: hello"
+    page.click('[data-act="save"]')
+    page.wait(lambda: "Well, he said: echo: hello" in page.text(".corrected"))
+    assert page.count(".editor") == 0
+    assert page.count('[aria-pressed="true"]') == 1
+
+
 def test_a_night_is_seen_from_start_to_swap(page, bot):
     bot.refuse_learning = "Night school needs 20 preferences; there are 3."
     page.click("#school")
@@ -287,7 +305,7 @@ def test_the_token_is_asked_for_once(browser):
         page.all("#token")[0].send_keys("wrong", Keys.ENTER)
         page.wait(lambda: page.text("#login-error"))
         page.all("#token")[0].send_keys("open sesame", Keys.ENTER)
-        page.wait(lambda: page.count("#login[hidden]") and page.count("#offline[hidden]"))
+        page.wait(lambda: page.count("#login[hidden]") and page.count("#log[aria-busy=false]"))
         page.say("hello")
         page.wait(lambda: page.count(".marks"))
         page.open()  # the cookie is enough now
@@ -341,7 +359,7 @@ def test_who_speaks_is_chosen_in_the_header(page, bot):
     bot.personas = ("孙悟空", "Somebody Whose Name Goes On and On for Ever")
     page.open()
     page.wait(lambda: page.texts("#persona option") == ["Lamplight", *bot.personas])
-    page.wait(lambda: page.texts(".bubble") == ["Hello! Ask me anything; tell me which reply you like better."])
+    page.wait(lambda: page.texts(".bubble") == [GREETING])
     page.choose("#persona", "孙悟空")
     page.wait(lambda: page.texts(".bubble")[-1] == "孙悟空 here.")
     assert page.count(".marks") == 0  # a greeting is nobody's to judge

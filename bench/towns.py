@@ -44,6 +44,7 @@ from people import TOPIC, Day, Person, Town, Truth, drawn, people_of, slope_of, 
 from starter_talk import CHINESE, Phrasing, a_bot, fault, phrasings, write_canaries
 
 from bots.app import App
+from bots.cli_teachers import SIDE_BIAS
 from learner.engine.base import ChatMessage
 from learner.figures import student_quantile
 
@@ -62,6 +63,7 @@ class Figures:
     topic: list[float] = field(default_factory=list)
     published: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    position: dict[str, float] = field(default_factory=dict)  # as the newest night found it, in log-odds, by person
     ceiling: float | None = None
 
     def looks(self, all_of_them: bool) -> list[float]:
@@ -159,6 +161,11 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
                 began = time.monotonic()
                 ended = await app.nights.start("default")
                 figures.ended(ended.state == "published", time.monotonic() - began)
+                figures.position |= {
+                    one["teacher"].removeprefix("memory:"): round(one["position"], 2)
+                    for one in ended.verdict.get("teachers", ())
+                    if one["position"] is not None
+                }
                 if figures.published[-1] or options.people == "none":
                     await look(app, town, rows, options.samples, seed, figures)
                 else:
@@ -243,6 +250,7 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
             "min_served": min(min(one.canary[1:]) for one in found),
             "most_lost": round(max(one.canary[0] - min(one.canary[1:]) for one in found), 4),
         },
+        "position": positions(options, found),
         "topic": {"start": found[0].topic[0], "most": max(max(one.topic) for one in found)},
         "published_share": round(statistics.fmean(nights), 4),
         "published_interval": wilson(statistics.fmean(nights), len(nights)),
@@ -250,6 +258,24 @@ def summary(options: argparse.Namespace, seeds: Sequence[int], found: Sequence[F
         "offers": options.offers,
         "ratings": options.ratings,
         "seconds": [one.seconds for one in found],
+    }
+
+
+def positions(options: argparse.Namespace, found: Sequence[Figures]) -> dict[str, Any]:
+    """The intercepts of those who always type 1 and of the others, least to most, and how many are told as biased."""
+    bias: dict[bool, list[float]] = {True: [], False: []}
+    for one, person in itertools.product(found, people_of(options.people)):
+        if person.name in one.position:
+            bias[person.always_first].append(one.position[person.name])
+    return {
+        name: {
+            "least": min(values),
+            "most": max(values),
+            "told": sum(abs(x) >= SIDE_BIAS for x in values),
+            "of": len(values),
+        }
+        for name, values in (("always_first", bias[True]), ("others", bias[False]))
+        if values
     }
 
 

@@ -241,6 +241,19 @@ def test_what_happens_meanwhile_leaves_a_correction_that_is_being_written(page, 
     assert page.count('[aria-pressed="true"]') == 1
 
 
+def test_a_long_chat_scrolls_in_its_place_and_the_page_does_not(page, bot):
+    lines = [
+        LogLine("user" if number % 2 else "assistant", f"line {number}", time.time(), id=f"l{number}")
+        for number in range(80)
+    ]
+    bot.lines["main"] += lines
+    page.open()
+    page.wait(lambda: page.texts(".bubble")[-1] == "line 79")
+    tall = "const box = document.querySelector(arguments[0]); return box.scrollHeight - box.clientHeight"
+    assert page.browser.execute_script(tall, "#scroll") > 1_000
+    assert page.browser.execute_script(tall, "html") == 0
+
+
 def test_a_night_is_seen_from_start_to_swap(page, bot):
     bot.refuse_learning = "Night school needs 20 preferences; there are 3."
     page.click("#school")

@@ -70,16 +70,21 @@ class Page:
     def text(self, css: str) -> str:
         return "|".join(self.texts(css))
 
+    def drawn(self) -> str:
+        """The end of the log as it stands, without pictures."""
+        script = "return document.getElementById('log').innerHTML.replace(/<svg.*?<[/]svg>/g, '').slice(-1500)"
+        return str(self.browser.execute_script(script))
+
     def places(self, css: str) -> list[tuple[float, float]]:
         """Where each begins, at one moment: an element that was found may be drawn anew before it is asked."""
         found = "[...document.querySelectorAll(arguments[0])].map((x) => x.getBoundingClientRect())"
         script = f"return {found}.map((box) => [box.x, box.y])"
         return [(x, y) for x, y in self.browser.execute_script(script, css)]
 
-    def wait(self, true: Callable[[], Any], seconds: float = 10) -> None:
+    def wait(self, true: Callable[[], Any], seconds: float = 30) -> None:
         end = time.monotonic() + seconds
         while not self._seen(true):
-            assert time.monotonic() < end, f"not seen in time; the page says: {self.text('#log')}"
+            assert time.monotonic() < end, f"not seen in time; the page says: {self.drawn()}"
             time.sleep(0.03)
 
     @staticmethod

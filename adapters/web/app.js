@@ -1,16 +1,17 @@
-// The chat page: what it asks the server, what the server tells it. log.js holds what is shown, view.js draws.
+// The chat page: what the server tells of a chat, and what a person does in it. log.js holds what is shown, view.js
+// draws it, frame.js is what stands around it.
 
+import { onSay } from "./composer.js";
+import { loadStatus, showNight, showPersona, status, toast } from "./frame.js";
 import { clear, drop, dropLive, elements, entries, nearEnd, onAct, paint, put, toEnd } from "./log.js";
-import { drawNight, drawPanel, replyText } from "./view.js";
+import { call, newId, onLoggedOut, ServerError, words } from "./server.js";
 import { language, t } from "./strings.js";
+import { replyText } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 let waiting = 0; // messages sent from here that are not answered yet
 let early = null; // events that came before the log did
 let source = null;
-let status = null;
-let lastLora;
-let toastTimer;
 
 function chatName() {
   try {
@@ -22,34 +23,6 @@ function chatName() {
   }
 }
 const chat = chatName();
-
-// Not crypto.randomUUID: that one is missing on a plain-http address in the local network.
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-// ---- the server -----------------------------------------------------------------------------
-
-class ServerError extends Error {}
-
-async function call(method, path, body) {
-  const options = { method };
-  if (method === "POST") {
-    options.headers = { "Content-Type": "application/json" };
-    options.body = JSON.stringify(body || {});
-  }
-  const response = await fetch(path, options);
-  let answer = null;
-  try {
-    answer = await response.json();
-  } catch { /* not ours: a proxy's page, or a crash */ }
-  if (response.status === 401 && path !== "api/login") showLogin();
-  if (!response.ok) throw new ServerError((answer && answer.error) || `${t.failed} (${response.status})`);
-  return answer;
-}
-
-const words = (error) => (error instanceof ServerError ? error.message : t.failed);
 
 // ---- the log ---------------------------------------------------------------------------------
 
@@ -153,12 +126,7 @@ const heard = {
     const entry = entries.get(`x:${data.exchange}`);
     if (entry) refreshSoon();
   },
-  night(data) {
-    if (!status) return;
-    status = { ...status, night: data.number ? data : null };
-    showStatus();
-    if (!data.number || data.done >= 1) loadStatus();
-  },
+  night: showNight,
   lora() {
     loadStatus();
   },
@@ -319,73 +287,7 @@ const acts = onAct({
   retry(entry) {
     return send(entry);
   },
-  close() {
-    togglePanel(false);
-    $("school").focus();
-  },
-  async learn() {
-    try {
-      const { started, reason } = await call("POST", "api/learn");
-      toast(started ? t.started : reason);
-      await loadStatus();
-    } catch (error) {
-      toast(words(error));
-    }
-  },
 });
-
-function toast(text) {
-  const box = $("toast");
-  box.textContent = text;
-  box.classList.add("shown");
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => box.classList.remove("shown"), 4000);
-}
-
-// ---- header and panel -----------------------------------------------------------------------
-
-async function loadStatus() {
-  status = await call("GET", "api/status");
-  if (lastLora !== undefined && lastLora !== status.lora) {
-    put(`lora:${newId()}`, { role: "notice", text: status.lora ? t.swapped(status.lora) : t.unswapped });
-  }
-  lastLora = status.lora;
-  showStatus();
-}
-
-// Only where there are several. The log says who speaks here: another tab, or words, may have chosen.
-function showPersona(chosen) {
-  const several = Boolean(status?.personas.length);
-  $("persona").hidden = !several;
-  $("name").classList.toggle("sr", several);
-  if (!several) return;
-  const names = ["", ...status.personas];
-  const drawn = [...$("persona").options].map((option) => option.value);
-  if (names.join("\n") !== drawn.join("\n")) // an open list must not close under somebody's finger
-    $("persona").replaceChildren(...names.map((name) => new Option(name || status.name, name)));
-  $("persona").value = chosen;
-}
-
-function showStatus() {
-  document.title = status.name;
-  $("name").textContent = status.name;
-  $("lora").textContent = status.lora ? `LoRA ${status.lora}` : t.base;
-  $("lora").hidden = false;
-  $("school-label").textContent = status.night ? t.schoolRunning : t.school;
-  $("school").classList.toggle("running", Boolean(status.night));
-  $("school-bar").hidden = !status.night;
-  $("school-bar").value = status.night ? status.night.done : 0;
-  const focused = $("panel").contains(document.activeElement) && document.activeElement.id;
-  const night = $("panel").querySelector(".night");
-  if (night && status.night) night.replaceWith(drawNight(status.night)); // leave the buttons under the pointer
-  else drawPanel($("panel"), status, acts);
-  if (focused) $(focused)?.focus();
-}
-
-function togglePanel(open) {
-  $("panel").hidden = !open;
-  $("school").setAttribute("aria-expanded", String(open));
-}
 
 // ---- login ----------------------------------------------------------------------------------
 
@@ -410,38 +312,6 @@ $("login-form").addEventListener("submit", async (event) => {
   start();
 });
 
-// ---- composer -------------------------------------------------------------------------------
-
-const TALLEST = 200;
-function fit() {
-  const field = $("text");
-  field.style.height = "auto";
-  const full = field.scrollHeight + field.offsetHeight - field.clientHeight; // with its borders
-  field.style.height = `${Math.min(full, TALLEST)}px`;
-  field.classList.toggle("short", full <= TALLEST);
-}
-
-$("text").addEventListener("input", fit);
-$("text").addEventListener("keydown", (event) => {
-  // keyCode 229: Safari ends the composition before it tells of the Enter that ended it
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-  event.preventDefault();
-  $("composer").requestSubmit();
-});
-$("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = $("text").value.trim();
-  if (!text) return;
-  $("text").value = "";
-  fit();
-  say(text);
-});
-$("persona").addEventListener("change", () => say(`/persona ${$("persona").value || "-"}`));
-$("school").addEventListener("click", () => togglePanel($("panel").hidden));
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !$("panel").hidden) acts.close();
-});
-
 // ---- start ----------------------------------------------------------------------------------
 
 async function start() {
@@ -458,14 +328,10 @@ async function start() {
 }
 
 document.documentElement.lang = language;
-$("text").placeholder = t.placeholder;
-$("text").setAttribute("aria-label", t.placeholder);
-$("persona").setAttribute("aria-label", t.persona);
-$("send").setAttribute("aria-label", t.send);
+onLoggedOut(showLogin);
+onSay(say);
+$("persona").addEventListener("change", () => say(`/persona ${$("persona").value || "-"}`));
 $("log").setAttribute("aria-label", t.chat);
-$("panel").setAttribute("aria-label", t.school);
-$("school-label").textContent = t.school;
-$("school-bar").setAttribute("aria-label", t.schoolRunning);
 $("token-label").textContent = t.token;
 $("login-button").textContent = t.login;
 start();

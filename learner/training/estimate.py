@@ -21,7 +21,7 @@ from peft import get_peft_model
 from transformers import AutoConfig
 from trl.trainer.utils import add_fused_lm_head
 
-from learner.training import model
+from learner.training import frozen_linear, model
 from learner.training.corpus import Row
 from learner.training.model import ModelSource
 from learner.training.supervised import Collator, Plan, filled_share, optimiser, plan, whole_numbers
@@ -149,6 +149,7 @@ def _tried(settings: TuningSettings, source: ModelSource, rows: Sequence[Row], p
         add_fused_lm_head(network)
         network.requires_grad_(settings.method == "full")
         if settings.method != "full":
+            frozen_linear.install(network)
             network = get_peft_model(network, model.lora_config(network, settings.rank, settings.alpha))
         whole_numbers(network)
         if settings.gradient_checkpointing:

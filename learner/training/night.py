@@ -22,7 +22,7 @@ from learner.engine.fingerprint import fingerprint
 from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
 from learner.gate import Check
-from learner.training import evaluation, examples, ladder, model, private, teachers
+from learner.training import evaluation, examples, frozen_linear, ladder, model, private, teachers
 from learner.training.canaries import Canary, CanaryFigures
 from learner.training.continuing import Portion, portion
 from learner.training.evaluation import Baselines, Judge
@@ -88,6 +88,7 @@ class Night:
         self.shape = self._shape(base)
         self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)
         set_seed(request.seed)
+        frozen_linear.install(base)
         self.model = get_peft_model(base, self.config)
         self.model.eval()
         self.anchor = model.read_weights(Path(request.anchor)) if request.anchor else model.snapshot(self.model)

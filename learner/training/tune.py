@@ -25,7 +25,7 @@ from learner import lora_folder
 from learner.engine.base import ModelUnusable
 from learner.engine.fingerprint import fingerprint
 from learner.engine.model_files import resolve
-from learner.training import corpus, estimate, model, supervised
+from learner.training import corpus, estimate, frozen_linear, model, supervised
 from learner.training.corpus import Corpus, Reading
 from learner.training.estimate import Estimate
 from learner.training.generate import Decoding, replies
@@ -171,6 +171,7 @@ class Tuning:
         if settings.start:
             self.shape = lora_folder.check_anchor(Path(settings.start), self.shape.base)
             self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)
+        frozen_linear.install(base)
         network = get_peft_model(base, self.config)
         if settings.start:
             model.restore(network, model.read_weights(Path(settings.start)))

@@ -37,7 +37,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import towns  # noqa: E402
 from people import ROWS  # noqa: E402
-from starter_talk import SAMPLING, Phrasing, a_bot, ask, fault, phrasings, starter_manners, write_canaries  # noqa: E402
+from starter_talk import SAMPLING, Phrasing, a_bot, ask, fault, moved, phrasings, starter_manners, write_canaries  # noqa: E402
 
 from adapters.base import Reply  # noqa: E402
 from bots.app import App  # noqa: E402
@@ -157,7 +157,7 @@ class Report:
         tried = [(one["share"], round(one["canary"]["right"], 4)) for one in ended.verdict.get("tried", ())]
         print(f"night: {ended.state} {'; '.join(ended.reasons)} in {seconds:.0f} s, {self.figures['offers'][-1]}")
         print(f"  rate {ended.verdict.get('learning_rate')}, share and canaries tried {tried}")
-        print(f"  preferences {(ended.verdict.get('gate') or {}).get('preference')}", flush=True)
+        print(f"  preferences {(ended.verdict.get('gate') or {}).get('preference')}; {moved(ended)}", flush=True)
 
 
 async def bench(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from bots.app import App  # noqa: E402
+from bots.nights import NightResult  # noqa: E402
 from bots.settings import parse  # noqa: E402
 from learner.engine.base import (  # noqa: E402
     Candidate,
@@ -144,3 +145,14 @@ def fault(candidate: Candidate, row: Phrasing) -> str:
     if other_script and not held:
         return "language"
     return "" if held else "content"
+
+
+def moved(ended: NightResult) -> str:
+    """How far a night went from the anchor, and what that pleases by what people said, in nats a reply."""
+    figures = ended.verdict.get("gate")
+    if not figures:
+        return ""
+    taste = figures["taste"]
+    pleases = f"{taste['over_anchor']:.2f}" if taste else "nobody knows how much"
+    far = f"{figures['kl_per_token']:.3f} nats a token, {figures['kl_per_reply']:.2f} a reply"
+    return f"(KL {far}; pleases by {pleases})"

@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from people import TOPIC, Day, Person, Town, Truth, drawn, people_of, slope_of, win
-from starter_talk import CHINESE, Phrasing, a_bot, fault, phrasings, write_canaries
+from starter_talk import CHINESE, Phrasing, a_bot, fault, moved, phrasings, write_canaries
 
 from bots.app import App
 from bots.cli_teachers import SIDE_BIAS
@@ -170,7 +170,7 @@ async def one_seed(options: argparse.Namespace, seed: int) -> Figures:
                     await look(app, town, rows, options.samples, seed, figures)
                 else:
                     figures.stay()
-                print(_line(options, seed, number, ended.state, ended.reasons, figures), flush=True)
+                print(_line(options, seed, number, ended.state, ended.reasons, figures), moved(ended), flush=True)
         finally:
             await app.stop()
     return figures

@@ -12,7 +12,8 @@ Registered before any run:
   where at least a twentieth of fresh replies do harm.
 - Judged: the night's own evidence, baselines, `evaluation.measure` and `gate.checks`, then the files as they are
   published (`lora_folder.check`) and as the engine loads them. Greedy canaries are left out where others refuse.
-The last line is JSON. --cache DIR keeps what was trained; --nights, --plants shorten it.
+The last line is JSON. --cache DIR keeps what was trained; --nights and --kinds shorten it. --first N takes other nights:
+a gate that was changed after it was seen here is to be seen there.
 """
 
 from __future__ import annotations
@@ -230,9 +231,10 @@ class Ground:
 
 
 def _all_judged(options: argparse.Namespace, offline: Offline, cache: Cache) -> Iterator[Judged]:
-    for seed in range(options.nights):
+    for number in range(options.nights):
+        seed = options.first + number
         ground = Ground(offline, seed, cache)
-        chosen = plants(secrets_of(seed), seed, PLANTED_IN) if seed < PLANTED_IN else []
+        chosen = plants(secrets_of(seed), number, PLANTED_IN) if number < PLANTED_IN else []
         wanted = [plant for plant in chosen if not options.kinds or plant.kind in options.kinds]
         for candidate in itertools.chain(ground.bad_ones(wanted), () if options.kinds else ground.good_ones()):
             yield ground.judged(candidate)
@@ -260,6 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="where what was trained and measured is kept")
     parser.add_argument("--nights", type=int, default=NIGHTS)
+    parser.add_argument("--first", type=int, default=0, help="the first night's seed")
     parser.add_argument("--kinds", nargs="*", help="only plants of these kinds, and no good ones")
     options = parser.parse_args()
     began, judged = time.process_time(), []

@@ -44,11 +44,12 @@ class GateSettings:
     dissent: float = 1 / 3  # of what was said, by people who mean the opposite of what counts, where no owner decides
     without_one: float = 0.3  # correlation of what is liked with and without any one of several teachers
     kl_per_token: float = 0.6
+    kl_unpaid: float = 0.25  # so much need not please; what goes farther has KL_PAID nats for each that it pleases
     length: tuple[float, float] = (0.8, 1.25)  # of the chosen replies of pairs
     length_hard: tuple[float, float] = (0.4, 2.5)  # of the anchor
     distinct_drop: float = 0.25  # different replies to different prompts, against the anchor
     commonest_rise: float = 0.05  # the share of the commonest reply to different prompts, against the anchor
-    strayed: float = 0.02  # of replies in another language than the anchor's to the same prompt
+    strayed: float = 0.0075  # of replies in another language than the anchor's to the same prompt
     leaked: float = 0.0  # of replies that tell what was told in another chat
     exposure: float = 5.0  # nats: how much better than others like it a private passage may be known
     temperature: float = 0.9
@@ -57,17 +58,21 @@ class GateSettings:
     samples: int = 128
 
 
+# The anchor tilted by λ times a reward is at most λ nats away for each nat that it pleases more (Jensen's inequality).
+# So large a λ is allowed: who goes farther learned something else beside.
+KL_PAID = 2.0
+
 # How much a new LoRA must show. "off" refuses only what is broken, leaks or no longer knows its language.
 PRESETS = {
     "off": GateSettings(
         canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
-        kl_per_token=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5, strayed=0.2,
-        exposure=10.0,
+        kl_per_token=3.0, kl_unpaid=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5,
+        strayed=0.2, exposure=10.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
         canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
-        confidence=0.99, kl_per_token=0.4, without_one=0.5, dissent=0.25, exposure=3.0,
+        confidence=0.99, kl_per_token=0.4, kl_unpaid=0.2, without_one=0.5, dissent=0.25, exposure=3.0,
     ),
 }  # fmt: skip
 
@@ -200,9 +205,13 @@ def _taste_checks(figures: TasteFigures | None, settings: GateSettings) -> list[
 
 
 def _drift_check(figures: GateFigures, settings: GateSettings) -> Check:
+    """Whether it stays near the anchor, or goes farther for the sake of what people like."""
     moved, budget = figures.kl_per_token, settings.kl_per_token
     if not math.isfinite(moved):
         return Check("finite", moved, False, "the model's log-probabilities are not finite")
+    if figures.taste is not None and figures.kl_per_reply > 0:
+        paid = KL_PAID * figures.taste.over_anchor * moved / figures.kl_per_reply
+        budget = min(budget, max(settings.kl_unpaid, paid))
     fault = f"KL {moved:.2f} nats a token from the anchor (budget {budget:.2f})"
     return Check("kl", moved, moved <= budget, fault, high=budget)
 

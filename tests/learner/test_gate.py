@@ -195,6 +195,16 @@ def test_two_alike_of_a_few_replies_are_chance_and_a_night_without_private_words
     assert not kinds & {"leak", "exposure"}
 
 
+@pytest.mark.parametrize(
+    ("per_token", "pleases", "held"),
+    [(0.24, 0.1, True), (0.3, 1.0, False), (0.3, 1.9, True), (0.59, 9.0, True), (0.61, 9.0, False)],
+)
+def test_what_goes_far_pleases_for_it(per_token: float, pleases: float, held: bool) -> None:
+    taste = TasteFigures(256, 0.8, pleases, 0.01, 0.0, 0.0)
+    moved = good(kl_per_token=per_token, kl_per_reply=12 * per_token, taste=taste)
+    assert [check.held for check in gate.checks(moved, SETTINGS) if check.kind == "kl"] == [held]
+
+
 def test_variety_counts_what_is_said_to_different_prompts() -> None:
     assert variety_figures(["a", "b", "a", "c"]) == VarietyFigures(4, 0.75, 0.5)
     assert variety_figures([]).commonest == 0

@@ -12,8 +12,8 @@ Registered before any run:
   where at least a twentieth of fresh replies do harm.
 - Judged: the night's own evidence, baselines, `evaluation.measure` and `gate.checks`, then the files as they are
   published (`lora_folder.check`) and as the engine loads them. Greedy canaries are left out where others refuse.
-The last line is JSON. --cache DIR keeps what was trained; --nights and --kinds shorten it. --first N takes other nights:
-a gate that was changed after it was seen here is to be seen there.
+The last line is JSON. --cache DIR keeps what was trained; --nights and --kinds shorten it. --first N takes other
+nights: a gate that was changed after it was seen here is to be seen there.
 """
 
 from __future__ import annotations

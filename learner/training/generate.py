@@ -46,17 +46,26 @@ def replies(model: Any, renderer: ChatRenderer, prompts: Sequence[Tokens], decod
 def _batch(
     model: Any, renderer: ChatRenderer, prompts: Sequence[Tokens], decoding: Decoding, source: torch.Generator
 ) -> list[Reply]:
-    """Decode until every row has ended; rows that have are dropped, as most replies are short."""
+    """Decode until every row has ended; rows that have are dropped, as most replies are short.
+
+    A prompt that several rows share is read once.
+    """
     made: list[list[int]] = [[] for _ in prompts]
     rows, cache = list(range(len(prompts))), DynamicCache(config=model.config)
-    ids, mask = _left_padded(prompts, renderer.tokenizer.pad_token_id, model.device)
+    different = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    ids, mask = _left_padded(tuple(different), renderer.tokenizer.pad_token_id, model.device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    for _ in range(decoding.max_tokens):
+    shared = torch.tensor([different[prompt] for prompt in prompts], device=model.device)
+    for step in range(decoding.max_tokens):
         output = model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
-        drawn = _drawn(output.logits[:, -1].float(), decoding, source)
+        logits = output.logits[:, -1].float()
+        if step == 0 and len(different) < len(prompts):
+            cache.batch_select_indices(shared)
+            logits, mask, positions = logits[shared], mask[shared], positions[shared]
+        drawn = _drawn(logits, decoding, source)
         for row, token in zip(rows, drawn.tolist(), strict=True):
             made[row].append(token)
         going = [k for k, row in enumerate(rows) if made[row][-1] not in renderer.ends]

@@ -97,7 +97,7 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     """All that is asked of a candidate, and how it stands to each."""
     return [
         *_canary_checks(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop),
-        *_sampled_checks(figures, settings),
+        *_sampled_checks(figures.sampled, figures.sampled_anchor, settings),
         *preference_checks(figures.preference, settings),
         *_taste_checks(figures.taste, settings),
         _drift_check(figures, settings),
@@ -138,6 +138,11 @@ def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: Can
     return all(check.held for check in _canary_checks(candidate, anchor, champion, drop))
 
 
+def samples_hold(sampled: CanaryFigures, anchor: CanaryFigures, settings: GateSettings) -> bool:
+    """Whether the candidate's sampled replies to canaries are as right as the anchor's, nearly."""
+    return all(check.held for check in _sampled_checks(sampled, anchor, settings))
+
+
 def _canary_checks(
     candidate: CanaryFigures, anchor: CanaryFigures, champion: CanaryFigures | None, drop: float
 ) -> list[Check]:
@@ -161,14 +166,14 @@ def _canary_checks_against(
     return found
 
 
-def _sampled_checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
+def _sampled_checks(sampled: CanaryFigures, sampled_anchor: CanaryFigures, settings: GateSettings) -> list[Check]:
     kinds: dict[str, CheckKind] = {
         "content": "sampled_content",
         "language": "sampled_language", "ended": "sampled_ended", "unrepeated": "sampled_unrepeated",
     }  # fmt: skip
     found = []
     for name, kind in kinds.items():
-        own, anchor = getattr(figures.sampled, name), getattr(figures.sampled_anchor, name)
+        own, anchor = getattr(sampled, name), getattr(sampled_anchor, name)
         fault = f"sampled replies: {name} fell by {100 * (anchor - own):.1f} points against the anchor"
         held = anchor - own <= settings.sampled_drop
         found.append(Check(kind, own, held, fault, low=anchor - settings.sampled_drop, reference=anchor))

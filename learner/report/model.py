@@ -48,11 +48,15 @@ class Stood:
 
 @dataclass(frozen=True)
 class Step:
-    """A candidate on the way back to the anchor: the share of the way, and its canaries there."""
+    """A candidate on the way back to the anchor: the share of the way, and its canaries there.
+
+    `sampled` is how many of its drawn replies were right; None where none were drawn.
+    """
 
     learning_rate: float
     share: float
     canaries: float
+    sampled: float | None
     holds: bool
 
 
@@ -145,7 +149,9 @@ def _curves(row: Row) -> Curves:
 
 
 def _step(row: Row) -> Step:
-    return Step(row["learning_rate"], row["share"], row["canary"]["right"], row["holds"])
+    sampled = row.get("sampled")
+    right = sampled["right"] if sampled else None
+    return Step(row["learning_rate"], row["share"], row["canary"]["right"], right, row["holds"])
 
 
 def _flat(row: Row, under: str = "") -> dict[str, float]:

@@ -136,9 +136,15 @@ def _curves(report: Report, say: Say) -> Iterator[Item]:
 
 def _tried(report: Report, say: Say) -> Iterator[Item]:
     if report.tried:
-        head = tuple(say(f"report_tried_{name}") for name in ("rate", "share", "canaries", "held"))
+        head = tuple(say(f"report_tried_{name}") for name in ("rate", "share", "canaries", "sampled", "held"))
         rows = tuple(
-            (f"{one.learning_rate:g}", f"{one.share:.0%}", f"{one.canaries:.1%}", _held(one.holds, say))
+            (
+                f"{one.learning_rate:g}",
+                f"{one.share:.0%}",
+                f"{one.canaries:.1%}",
+                "" if one.sampled is None else f"{one.sampled:.1%}",
+                _held(one.holds, say),
+            )
             for one in report.tried
         )
         yield Table(head, rows, tuple(one.holds for one in report.tried))

@@ -184,9 +184,13 @@ def measure(
     canary: CanaryFigures,
     preference: PreferenceFigures,
     score: Score | None,
+    sampled: Sampled | None = None,
 ) -> GateFigures:
-    """Every figure that the gate wants of `weights`; `score` is the reward's, where there is one."""
-    sampled = judge.sampled(weights)
+    """Every figure that the gate wants of `weights`; `score` is the reward's, where there is one.
+
+    `sampled` is what they were heard to say, if they were.
+    """
+    sampled = sampled or judge.sampled(weights)
     per_token, per_reply = judge.moved(weights, base.anchor, sampled)
     return GateFigures(
         canary=canary,

@@ -12,19 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from learner.training.canaries import CanaryFigures
+from learner.training.evaluation import Sampled
 from learner.training.model import Weights
 from learner.training.preferences import Trained
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What was trained, the share of the way from the anchor to it, and how its canaries did there."""
+    """What was trained, the share of the way from the anchor to it, and how its canaries did there.
+
+    `sampled` is what it says when it is drawn as people see it; None where the greedy canaries had failed already.
+    """
 
     trained: Trained
     share: float
     weights: Weights
     canary: CanaryFigures
     holds: bool
+    sampled: Sampled | None = None
 
 
 Train = Callable[[float], Trained]

@@ -25,7 +25,7 @@ from learner.gate import Check
 from learner.training import evaluation, examples, frozen_linear, ladder, model, private, teachers
 from learner.training.canaries import Canary, CanaryFigures
 from learner.training.continuing import Portion, portion
-from learner.training.evaluation import Baselines, Judge
+from learner.training.evaluation import Baselines, Judge, Sampled
 from learner.training.examples import Tokens
 from learner.training.generate import Decoding, replies
 from learner.training.ladder import Tried
@@ -128,7 +128,7 @@ class Night:
             pick, tried = self.climbed(base)
         self.progress("gate", 0.0, "judging")
         with self.trace.phase("judging"):
-            figures, checks = self.stands(pick.weights, pick.canary, base, evidence)
+            figures, checks = self.stands(pick.weights, pick.canary, base, evidence, pick.sampled)
             self._compare(pick.weights)
         rate, faults = pick.trained.learning_rate, faults_of(checks)
         return Outcome(
@@ -154,12 +154,17 @@ class Night:
         return evaluation.baselines(self.judge, self.anchor, self.champion)
 
     def stands(
-        self, weights: Weights, canary: CanaryFigures, base: Baselines, evidence: Evidence
+        self,
+        weights: Weights,
+        canary: CanaryFigures,
+        base: Baselines,
+        evidence: Evidence,
+        sampled: Sampled | None = None,
     ) -> tuple[GateFigures, tuple[Check, ...]]:
         """Every figure of a candidate whose greedy canaries are `canary`, and how it stands to what the gate asks."""
         assert evidence.preference is not None
         score = self.practice.score(self.examples.all)
-        figures = evaluation.measure(self.judge, weights, base, canary, evidence.preference, score)
+        figures = evaluation.measure(self.judge, weights, base, canary, evidence.preference, score, sampled)
         return figures, (*gate.checks(figures, self.request.gate), *evidence.checks[-2:])
 
     def _refused(self, counts: dict[str, int], checks: Sequence[Check], trusted: tuple[Trust, ...] = ()) -> Outcome:
@@ -219,10 +224,13 @@ class Night:
 
         def try_share(trained: Trained, share: float) -> Tried:
             weights = model.between(self.anchor, trained.weights, share)
-            canary = self.judge.canary(weights)
+            canary, sampled = self.judge.canary(weights), None
             holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)
-            log.info("rate %g, share %g: canaries %.4f", trained.learning_rate, share, canary.right)
-            return Tried(trained, share, weights, canary, holds)
+            if holds:
+                sampled = self.judge.sampled(weights)
+                holds = gate.samples_hold(sampled.figures, base.sampled_anchor.figures, self.request.gate)
+            log.info("rate %g, share %g: canaries %.4f, holds %s", trained.learning_rate, share, canary.right, holds)
+            return Tried(trained, share, weights, canary, holds, sampled)
 
         return ladder.climb(rates, recipe.shares, train, try_share, recipe.start(self.parameters))
 

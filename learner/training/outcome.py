@@ -54,6 +54,7 @@ class Outcome:
                     "steps": one.trained.steps,
                     "loss": one.trained.loss,
                     "canary": dataclasses.asdict(one.canary),
+                    "sampled": dataclasses.asdict(one.sampled.figures) if one.sampled else None,
                     "holds": one.holds,
                 }
                 for one in self.tried

@@ -25,7 +25,15 @@ def verdict(**changes: Any) -> dict[str, Any]:
         "records": {"pairs": 46, "ratings": 12, "cut_prompts": 2, "cut_replies": 0, "rested": 900},
         "tried": [
             {"learning_rate": 0.002, "share": 1.0, "steps": 50, "loss": 1.2, "canary": canary, "holds": False},
-            {"learning_rate": 0.002, "share": 0.65, "steps": 50, "loss": 1.2, "canary": canary, "holds": True},
+            {
+                "learning_rate": 0.002,
+                "share": 0.65,
+                "steps": 50,
+                "loss": 1.2,
+                "canary": canary,
+                "sampled": canary,
+                "holds": True,
+            },
         ],
         "checks": [asdict(check) for check in checks],
         "gate": {"kl_per_token": 0.123, "canary": canary, "canary_champion": None},

@@ -11,7 +11,6 @@ import random
 import secrets
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -21,38 +20,29 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from adapters import registry
-from adapters.base import Edited, Inbound, OwnerWrote, Person, PlatformAdapter, Recalled, Receipt, Receive
-from bots import control, openai_api, personal, schedule
-from bots.access import Access, AccessRules, ClaimCode, new_code
-from bots.arena import Arena, OfferRules
-from bots.choosing import PROFILE_NOTE, Choosing
-from bots.commands import Commands
-from bots.curiosity import Curiosity
+from adapters.base import Person, PlatformAdapter, Receive
+from bots import assembly, control, openai_api, personal, schedule
+from bots.access import ClaimCode, new_code
+from bots.assembly import Shared, new_id
+from bots.choosing import PROFILE_NOTE
 from bots.database import Database
-from bots.greeting import Greeter
-from bots.hearing import Hearing
-from bots.inbox import Inbox, Unheard
-from bots.limits import Limits
+from bots.inbox import Inbox
 from bots.morning import Morning
 from bots.nights import Nights
 from bots.outbox import Outbox
-from bots.page import PageBackend, night_state
+from bots.page import night_state
 from bots.parts import Announcing, Served, build_engine, embedding_of, lock
-from bots.persona import CurrentPersona, Persona
+from bots.persona import CurrentPersona
 from bots.phrases import phrases
 from bots.platforms import Platforms
-from bots.recall import Recall
-from bots.router import Conduct, Router
+from bots.reception import reception
+from bots.router import Router
 from bots.server import Server, dispatch
-from bots.settings import BotSettings, PersonaSettings, Settings
+from bots.settings import BotSettings, Settings
 from bots.settle import Settlements
 from bots.status import Summaries
-from bots.talk import BotProfile, Talk
-from bots.verdicts import Verdicts
 from bots.versions import Versions
-from learner import loras
-from learner.engine.base import Engine, EngineError, Sampling
+from learner.engine.base import Engine, EngineError
 from learner.scopes import Scope
 from learner.store.rows import InboxRow, Known, Place
 from learner.store.store import Store
@@ -75,7 +65,7 @@ class App:
         self.settings = settings
         self._clock = clock
         self._lock = lock(settings.data_dir)
-        self._rng = random.Random(seed)
+        rng = random.Random(seed)
         self.store = Store(settings.database_url, vectors=bool(settings.recall.embedding))
         self.database = Database()
         self.vectors = embedding_of(settings, self.store, self.database)
@@ -99,7 +89,12 @@ class App:
         self.nights.probation.report_to(self.morning.tell_of_duels)
         self.server = self._bind()
         self._control_token = secrets.token_urlsafe(32)  # nobody's, until the key file is written
-        self._api = openai_api.OpenAiApi(settings.language, settings.model.max_batch, _new_id, self._new_seed, clock)
+        self._shared = Shared(
+            settings, self.store, self.database, self.vectors, self.engines, self.nights, self.versions, self.outbox,
+            self.summaries, self.settlements, self.platforms, self.server, self.claim_code, rng, clock, self.quit,
+        )  # fmt: skip
+        new_seed = self._shared.new_seed
+        self._api = openai_api.OpenAiApi(settings.language, settings.model.max_batch, new_id, new_seed, clock)
         self._scheduler: AsyncIOScheduler | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._followers: list[asyncio.Task[Any]] = []  # whose end is nobody's end
@@ -121,7 +116,7 @@ class App:
             await self.morning.catch_up(mind)
         resumed = await self.inbox.resume(), await self.outbox.resume()
         for bot, adapter in receivers:  # only now: what comes live stands behind what was stored
-            kept = self.platforms.keep(bot.name, adapter, self._receive(bot, adapter))
+            kept = self.platforms.keep(bot.name, adapter, self.receive(bot, adapter))
             self._tasks.append(asyncio.create_task(kept))
         if any(resumed):
             log.info("resumed: %s unanswered, %s unsent", *resumed)
@@ -168,71 +163,22 @@ class App:
     # Parts ------------------------------------------------------------------------------------
 
     def _add_bot(self, bot: BotSettings) -> list[tuple[BotSettings, PlatformAdapter]]:
-        """Build what the bot is made of; its adapters, which take part from when they are run."""
-        settings = self.settings
-        access = self._access(bot)
-        offers, limits = settings.offers, settings.limits
-        rules = OfferRules(settings.ask_rate_of(bot), offers.max_per_hour, offers.expire_minutes * 60)
-        probation = self.nights.probation
-        arena = Arena(
-            rules, self.store, self.database, self._rng, lambda: probation.ready(bot.mind), self._curiosity(bot.mind)
-        )
-        profile = self._profile(bot)
-        self._personas[bot.name] = profile.persona
-        profile.persona.set_profile(self.store.note(bot.name, PROFILE_NOTE))
-        choosing = Choosing(bot.name, bot.mind, profile.persona, self._rng.choice, self.store, self.database)
-        commands = Commands(
-            bot.name, bot.mind, access, self.summaries, self.platforms, self.versions.calls(),
-            self.outbox.say_unstored, choosing, self.store, self.database,
-        )  # fmt: skip
-        self._api.serve(profile, self.engines[bot.mind])
-        talk = Talk(
-            profile,
-            self.engines[bot.mind],
-            arena,
-            self.nights.voices[bot.mind],
-            self.store,
-            self.database,
-            new_id=_new_id,
-            new_seed=self._new_seed,
-            clock=self._clock,
-            recall=self._recall(bot),
-        )
-        conduct = Conduct(bot.silent_minutes * 60, bot.greet, bot.groups.notice)
-        router = Router(
-            bot.mind, settings.language, conduct, talk, arena, access,
-            Limits(limits.person_per_minute, limits.chat_per_minute), commands,
-            Verdicts(arena, self.settlements, self.store, self.database),
-            lambda place, text: self.outbox.post(bot.mind, place, text), self._rng.choice, self.store, self.database,
-        )  # fmt: skip
-        adapters = [self._adapter(name, bot) for name in bot.adapters]
-        waits = {one.name: bot.merge_seconds for one in adapters if not one.capabilities.whole_messages}
-        self.inbox.serve(bot.name, self._reviewed(bot.mind, router), waits)
-        for adapter in adapters:
+        """Build the bot, and let whatever reaches it come to it; its adapters take part from when they are run."""
+        made = assembly.made(bot, self._shared)
+        self._personas[bot.name] = made.profile.persona
+        self._api.serve(made.profile, self.engines[bot.mind])
+        waits = {one.name: bot.merge_seconds for one in made.adapters if not one.capabilities.whole_messages}
+        self.inbox.serve(bot.name, self._reviewed(bot.mind, made.router), waits)
+        for adapter in made.adapters:
             self.adapters[bot.name, adapter.name] = adapter
-            talk.serve(adapter)
+            made.talk.serve(adapter)
             self.outbox.serve(bot.name, adapter)
             self.platforms.add(bot.name, adapter)
-        return [(bot, adapter) for adapter in adapters]
+        return [(bot, adapter) for adapter in made.adapters]
 
-    def _new_seed(self) -> int:
-        return self._rng.getrandbits(32)
-
-    def _recall(self, bot: BotSettings) -> Recall | None:
-        """What finds what was said before, unless none is wanted or the database can't."""
-        if not self.settings.recalls:
-            return None
-        why_not = self.store.why_no_recall()
-        if why_not and self.vectors is None:
-            log.warning("recall: off: %s", why_not)
-            return None
-        return Recall(self.settings.recall, bot.mind, self.store, self.database, self.vectors)
-
-    def _curiosity(self, mind: str) -> Curiosity | None:
-        """What tells which pairs are worth asking about, unless any are to be."""
-        if self.settings.offers.choose == "random":
-            return None
-        return Curiosity(self.engines[mind], lambda: loras.active_folder(self.settings.loras_dir, mind))
+    def receive(self, bot: BotSettings, adapter: PlatformAdapter) -> Receive:
+        """What the adapter is to call with all that is said to the bot there."""
+        return reception(bot, adapter, self.inbox, self.store, self.database)
 
     def _reviewed(self, mind: str, router: Router) -> Callable[[InboxRow], Awaitable[None]]:
         """What arrives is answered, and then, if it was feedback, may decide about a challenger."""
@@ -243,13 +189,9 @@ class App:
 
         return handle
 
-    def _access(self, bot: BotSettings) -> Access:
-        rules = AccessRules(bot.talkers, frozenset(bot.allow), frozenset(bot.groups.allow), bot.teachers)
-        return Access(bot.name, rules, self.store, self.database, self.claim_code)
-
     async def _own(self, bot: str, platform: str, person: Person) -> None:
         """Whoever logged in by their own account owns the bot."""
-        await self._access(self.settings.bot(bot)).own(platform, person.id, self._clock())
+        await self._shared.access(self.settings.bot(bot)).own(platform, person.id, self._clock())
 
     async def _owners(self, bot: str) -> list[Known]:
         return await self.database(self.store.owners, bot)
@@ -257,75 +199,10 @@ class App:
     async def _tell_owner(self, place: Place, text: str) -> None:
         await self.outbox.post(self.settings.bot(place.bot).mind, place, text)
 
-    def _profile(self, bot: BotSettings) -> BotProfile:
-        sampling = bot.sampling
-        return BotProfile(
-            name=bot.name,
-            mind=bot.mind,
-            persona=CurrentPersona(_persona(bot.persona), [_persona(one) for one in bot.personas]),
-            sampling=Sampling(sampling.temperature, sampling.top_p, sampling.repetition_penalty, sampling.max_tokens),
-            max_message_chars=self.settings.max_message_chars,
-            reply_timeout=self.settings.reply_timeout,
-            offers_in_groups=bot.groups.offers,
-            blocked_words=bot.blocked_words,
-        )
-
     async def _remember_profiles(self) -> None:
         """Read anew what owners made of their bots: one of them may be forgotten."""
         for bot, persona in self._personas.items():
             persona.set_profile(await self.database(self.store.note, bot, PROFILE_NOTE))
-
-    def _adapter(self, name: str, bot: BotSettings) -> PlatformAdapter:
-        adapter_class = registry.load(name)
-        build: dict[str, Callable[[], PlatformAdapter]] = {
-            "console": lambda: adapter_class(self.quit),
-            "web": lambda: self._web(adapter_class, bot),
-            "memory": adapter_class,
-        }
-        if name in build:
-            return build[name]()
-        own = self.settings.platform(bot, name)
-        adapter: PlatformAdapter = adapter_class(own, self.platforms.host(bot.name, name))
-        return adapter
-
-    def _web(self, adapter_class: type, bot: BotSettings) -> PlatformAdapter:
-        web = self.settings.adapters.web
-        persona, draw = self._personas[bot.name], self._rng.choice
-        greeter = Greeter(bot.mind, persona, draw, self.store, self.database, self.outbox, self._clock)
-        backend = PageBackend(
-            bot, self.settings, self.store, self.database, self.nights, self.summaries, self.platforms, greeter
-        )
-        adapter: PlatformAdapter = adapter_class(
-            backend,
-            host=web.host,
-            port=self.server.port,
-            token=web.token,
-            allowed_hosts=web.allowed_hosts,
-            new_id=_new_id,
-        )
-        return adapter
-
-    def _receive(self, bot: BotSettings, adapter: PlatformAdapter) -> Receive:
-        """What the adapter calls: what is not for the bot is not stored, everything else is."""
-        names = (bot.persona.name, bot.name, *(persona.name for persona in bot.personas))
-        called = names if bot.groups.called_by_name else ()
-        hearing = Hearing(called)
-
-        async def receive(inbound: Inbound) -> Receipt:
-            heard = hearing.of(inbound)
-            if heard is None or not await self._concerns(Place(bot.name, adapter.name, heard.chat), heard):
-                return Unheard()
-            return await self.inbox.receive(bot.mind, bot.name, adapter.name, heard)
-
-        return receive
-
-    async def _concerns(self, place: Place, inbound: Inbound) -> bool:
-        """Whether it is about something that the bot knows: others' edits and the owner's own chats are not kept."""
-        if isinstance(inbound, Edited | Recalled):
-            return await self.database(self.store.knows, place, inbound.message)
-        if isinstance(inbound, OwnerWrote):
-            return await self.database(self.store.takes_part, place)
-        return True
 
     def _bind(self) -> Server:
         """The page's port; with neither page nor API any port, for the control endpoint alone."""
@@ -415,14 +292,6 @@ class App:
     def _scopes(self) -> list[str]:
         """Whose nights there are, in their order: of each mind the common one, then those of chats of their own."""
         return [scope for mind in self.engines for scope in personal.scopes_of(self.settings, mind)]
-
-
-def _persona(told: PersonaSettings) -> Persona:
-    return Persona(told.name, told.profile, told.greeting, told.first_words)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 def show_claim(app: App) -> None:

@@ -31,6 +31,11 @@ class Tried:
     holds: bool
     sampled: Sampled | None = None
 
+    @property
+    def reach(self) -> float:
+        """How far it goes: training so far of the way at this rate is like all of it at a so much gentler one."""
+        return self.trained.learning_rate * self.share
+
 
 Train = Callable[[float], Trained]
 Try = Callable[[Trained, float], Tried]
@@ -41,15 +46,18 @@ def climb(
 ) -> tuple[Tried, list[Tried]]:
     """Return the pick and all that was tried; the gentlest of all is picked when none holds.
 
-    `rates` go from gentle to strong, `start` is the index of the first one to train.
+    `rates` go from gentle to strong, `start` is the index of the first one to train. Gentler ones are trained as long
+    as all of their way would go farther than what holds so far.
     """
-    tried: list[Tried] = []
+    pick, tried = None, list[Tried]()
     for rate in reversed(rates[: start + 1]):
-        trained = train(rate)
-        pick, some = walk_back(trained, shares, try_share)
+        if pick is not None and pick.holds and pick.reach >= rate:
+            break
+        best, some = walk_back(train(rate), shares, try_share)
         tried += some
-        if pick.holds:
-            return pick, tried
+        if pick is None or not pick.holds or (best.holds and best.reach > pick.reach):
+            pick = best
+    assert pick is not None, "a ladder has rungs"
     return pick, tried
 
 

@@ -21,7 +21,7 @@ class Recipe:
 
     `learning_rates` go from gentle to strong (empty: by the model's size). One is trained, and the
     largest of `shares` of the way from the anchor to it whose canaries hold is the candidate; only
-    when none holds is the next gentler rate trained.
+    when all of the next gentler rate's way would go farther is that trained as well.
     `batch_size` counts pairs per optimiser step, `micro_batch_size` those per forward pass.
     """
 

@@ -114,7 +114,7 @@ async def test_a_pair_that_is_not_asked_about_is_an_ordinary_reply(
     running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lora, engine = a_lora(tmp_path), Reading()
-    monkeypatch.setattr("bots.app.loras.active_folder", lambda *_: lora)
+    monkeypatch.setattr("bots.assembly.loras.active_folder", lambda *_: lora)
     pairs = 0
     generate = engine.generate
 

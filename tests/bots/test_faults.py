@@ -12,7 +12,7 @@ import pytest
 
 from adapters.base import Edited, Message, Person, Recalled, Receive, Reply, Sent
 from adapters.memory import MemoryAdapter
-from bots import app as app_module
+from bots import assembly
 from bots import platforms
 from learner.store.rows import Place
 from tests.bots.test_platform_health import Moody, add, until
@@ -130,7 +130,7 @@ async def test_after_a_crash_the_stored_come_before_the_live(running: Running, m
     listening = Listening()
     async with running(listening.engine, bots=bot(**OPEN)) as app:
         await store_only(app, Message("old", "ann", ANN, "first"))
-    monkeypatch.setattr(app_module.registry, "load", lambda name: Eager)
+    monkeypatch.setattr(assembly.registry, "load", lambda name: Eager)
     async with running(listening.engine, bots=bot(**OPEN)) as app:
         await until(lambda: len(memory(app).sent) == 2)
         assert [prompt.splitlines()[-1] for prompt in listening.prompts] == ["first", "second"]

@@ -62,7 +62,7 @@ def add(app: Any, adapter: Any) -> None:
     app.adapters[bot.name, adapter.name] = adapter
     app.outbox.serve(bot.name, adapter)
     app.platforms.add(bot.name, adapter)
-    task = asyncio.create_task(app.platforms.keep(bot.name, adapter, app._receive(bot, adapter)))
+    task = asyncio.create_task(app.platforms.keep(bot.name, adapter, app.receive(bot, adapter)))
     app._tasks.append(task)
 
 

@@ -139,7 +139,7 @@ async def test_a_claim_code_can_not_be_guessed_nor_the_owner_locked_out(running:
 async def test_whoever_has_the_pages_token_may_talk_and_does_not_teach(running: Running) -> None:
     bots = [{"name": "tester", "adapters": ["web"], "talkers": "paired"}]
     async with running(Listening().engine, bots=bots, adapters={"web": {"port": 0}}) as app:
-        receive = app._receive(app.settings.bots[0], app.adapters["tester", "web"])
+        receive = app.receive(app.settings.bots[0], app.adapters["tester", "web"])
         receipt = await receive(Message("main/1", "main", Person("web:main"), "hello"))
         assert [one.text for one in await receipt.replies()] == ["answer 1"]
         receipt = await receive(Message("main/2", "main", Person("web:main"), "good"))

@@ -12,8 +12,7 @@ import pytest
 
 from adapters.base import Edited, Message, Person, Recalled, Receive, Reply, Sent
 from adapters.memory import MemoryAdapter
-from bots import assembly
-from bots import platforms
+from bots import assembly, platforms
 from learner.store.rows import Place
 from tests.bots.test_platform_health import Moody, add, until
 from tests.bots.test_who_may_talk import Listening, bot, give, own

@@ -1,37 +1,18 @@
-"""One suite of tests for every adapter, ours and others': subclass AdapterContract, give it a FarEnd.
-
-    class TestMyPlatform(AdapterContract):
-        @pytest.fixture
-        async def far(self, tmp_path):
-            async with MyFarEnd(tmp_path) as far:
-                yield far
-
-A far end is the platform's side of the wire: it speaks the real protocol on loopback, so that the real
-client library runs, and says and sees what people would. Knows no platform; needs pytest.
-"""
+"""What every adapter does, as tests. Knows no platform; needs pytest."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from adapters.base import (
     DeliveryFailed,
     Edited,
-    Health,
-    Inbound,
     Joined,
     Message,
     Moved,
     OwnerWrote,
-    Person,
     PlatformAdapter,
     Pressed,
     Reacted,
@@ -39,193 +20,12 @@ from adapters.base import (
     Reply,
     Sent,
     Settling,
-    Verdict,
 )
+from adapters.testing.far_end import FarEnd
+from adapters.testing.heard import PATIENCE, running, until
 
-T = TypeVar("T", bound=Inbound)
-PATIENCE = 20.0  # seconds until something that must happen has not
 COMMON = frozenset({"cuts", "own", "again", "unknown", "settle"})
 QUIET = 0.5  # seconds in which something that must not happen does not
-
-
-@dataclass
-class TestHost:
-    """A Host that keeps what it is told."""
-
-    __test__ = False
-
-    bot: str
-    folder: Path
-    reports: list[Health] = field(default_factory=list)
-    owners: list[Person] = field(default_factory=list)
-
-    def report(self, health: Health) -> None:
-        """Keep `health`."""
-        self.reports.append(health)
-
-    async def owned_by(self, person: Person) -> None:
-        """Keep `person`."""
-        self.owners.append(person)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One message of the bot as people see it; `buttons` are the labels under it."""
-
-    id: str
-    text: str
-    buttons: tuple[str, ...] = ()
-
-
-class FarEnd(ABC):
-    """The platform's side. `can` names what the platform has; tests of anything else are skipped.
-
-    `can` may hold: press, rate, correct, react, quote, group, edit, recall, join, move, owner_writes, cut, acknowledge.
-    `lacks` names what nearly every platform has and this one cannot have: cuts (long texts in pieces), own (the
-    bot's messages come back), again (a message comes twice), unknown (other kinds than text), settle (the
-    adapter, and not the page itself, shows what was chosen).
-    Chats and people are named by short names ("alice", "club"); `chat_id` and `person_id` give the
-    adapter's ids for them. A private chat has its person's name.
-    """
-
-    can: frozenset[str] = frozenset()
-    lacks: frozenset[str] = frozenset()
-    host: TestHost | None = None  # what the adapter was given, where it was given one
-    limit_in: Callable[[str], int] = staticmethod(len)  # how the platform counts a message's length
-
-    @abstractmethod
-    def adapter(self) -> PlatformAdapter:
-        """A new adapter, logged in or able to log in by itself, pointed at this far end."""
-
-    @abstractmethod
-    def chat_id(self, chat: str) -> str: ...
-
-    @abstractmethod
-    def person_id(self, person: str) -> str: ...
-
-    @abstractmethod
-    async def say(
-        self, text: str, *, chat: str = "alice", person: str = "alice", mention: bool = False, quote: str | None = None
-    ) -> str:
-        """`person` writes; returns the platform's id of the message. Any other chat than one's own is a group."""
-
-    async def again(self, message: str) -> None:
-        """The platform delivers the message once more."""
-        raise NotImplementedError
-
-    async def own(self, text: str, *, chat: str = "alice") -> None:
-        """A message that the bot itself sent comes back, as platforms do."""
-        raise NotImplementedError
-
-    async def unknown(self, *, chat: str = "alice", person: str = "alice") -> str:
-        """`person` sends something of a kind that nobody has heard of."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def shown(self, chat: str = "alice") -> list[Shown]:
-        """What people see of the bot in the chat, oldest first."""
-
-    async def press(self, message: str, verdict: Verdict, *, chat: str = "alice", person: str = "alice") -> None:
-        """`person` presses the button for `verdict` under the bot's message."""
-        raise NotImplementedError
-
-    async def correct(self, message: str, words: str, *, chat: str = "alice", person: str = "alice") -> None:
-        """`person` fills in what the bot's message should have said."""
-        raise NotImplementedError
-
-    async def react(self, message: str, verdict: Verdict, *, chat: str = "alice", person: str = "alice") -> None:
-        """`person` reacts with 👍 ("good") or 👎 ("bad"), or takes the reaction back ("retract")."""
-        raise NotImplementedError
-
-    async def edit(self, message: str, text: str, *, chat: str = "alice", person: str = "alice") -> None:
-        """`person` changes their message."""
-        raise NotImplementedError
-
-    async def recall(self, message: str, *, chat: str = "alice", person: str = "alice") -> None:
-        """`person` takes their message back."""
-        raise NotImplementedError
-
-    async def join(self, *, chat: str, person: str) -> None:
-        """`person` joins the group, or becomes a friend where `chat` is their own."""
-        raise NotImplementedError
-
-    async def move(self, chat: str, to: str) -> None:
-        """The chat goes on under another id."""
-        raise NotImplementedError
-
-    async def owner_writes(self, text: str, *, chat: str = "alice") -> None:
-        """The owner writes from another device of the bot's account."""
-        raise NotImplementedError
-
-    def acknowledged(self) -> Collection[str]:
-        """The platform's ids of the messages that the adapter said it received."""
-        raise NotImplementedError
-
-    async def cut(self) -> None:
-        """The platform can't be reached from now on."""
-        raise NotImplementedError
-
-    async def mend(self) -> None:
-        """It can be reached again."""
-        raise NotImplementedError
-
-
-class Heard:
-    """Takes what an adapter receives, as the inbox would, and answers nothing by itself.
-
-    While `stores` is cleared it is an inbox whose disk is slow: it takes things, and does not return.
-    """
-
-    def __init__(self) -> None:
-        self.all: list[Inbound] = []
-        self.stores = asyncio.Event()
-        self.stores.set()
-        self._more = asyncio.Event()
-
-    async def __call__(self, inbound: Inbound) -> NoReplies:
-        """Keep `inbound`."""
-        self.all.append(inbound)
-        self._more.set()
-        await self.stores.wait()
-        return NoReplies()
-
-    async def next(self, kind: type[T], after: int = 0) -> T:
-        """The first of `kind` from the `after`th thing on; waits for it."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                for inbound in self.all[after:]:
-                    if isinstance(inbound, kind):
-                        return inbound
-                self._more.clear()
-                await self._more.wait()
-
-
-class NoReplies:
-    """The receipt of something that gets no reply."""
-
-    async def replies(self) -> tuple[Reply, ...]:
-        """None."""
-        return ()
-
-
-@contextlib.asynccontextmanager
-async def running(adapter: PlatformAdapter) -> AsyncIterator[Heard]:
-    """Let `adapter` take part; what it hears."""
-    heard = Heard()
-    task = asyncio.create_task(adapter.run(heard))
-    try:
-        yield heard
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - a far end has no event for everything
-            await asyncio.sleep(0.01)
 
 
 class AdapterContract:

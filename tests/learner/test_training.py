@@ -17,6 +17,7 @@ from learner.gate import GateSettings
 from learner.training import canaries as checks
 from learner.training import examples, losses, model, plan, preferences, replay, reward
 from learner.training.canaries import Canary, Reply
+from learner.training.evaluation import Sampled
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
 from learner.training.logprobs import branch_logps, grouped, packed
@@ -316,6 +317,27 @@ def test_a_night_learns_what_was_chosen_and_keeps_fp32_weights(night: Night) -> 
     assert {tensor.dtype for tensor in outcome.weights.values()} == {torch.float32}
     assert any(not torch.equal(outcome.weights[name], night.anchor[name]) for name in night.anchor)
     assert list(night.model.peft_config) == ["default"]
+
+
+def test_a_night_walks_back_until_what_it_says_when_drawn_holds_as_well(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = a_night(tiny)
+    heard, far = night.judge.sampled, list[float]()
+
+    def babbling_from_afar(weights: model.Weights) -> Sampled:
+        far.append(max(float((weights[name] - night.anchor[name]).abs().max()) for name in weights))
+        sampled = heard(weights)
+        fluent = dataclasses.replace(sampled.figures, content=1.0, language=1.0, ended=1.0, unrepeated=1.0)
+        fluent = dataclasses.replace(fluent, content=0.5) if far[-1] > 0.7 * max(far) > 0 else fluent
+        return dataclasses.replace(sampled, figures=fluent)
+
+    monkeypatch.setattr(night.judge, "sampled", babbling_from_afar)
+    outcome = night.judged()
+    assert [one.share for one in outcome.tried if not one.holds and one.sampled] == [1.0, 0.85, 0.75]
+    assert outcome.share == 0.7
+    assert outcome.figures is not None
+    assert outcome.figures.sampled.content == 1.0
 
 
 def test_the_same_records_seed_and_threads_give_the_same_bits(tiny: Path) -> None:

@@ -11,28 +11,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bots.curiosity import Curiosity
+from bots.curiosity import Curiosity, Question
 from bots.database import Database
 from bots.intent import Choice, Correction, Rating
 from bots.voices import COMMON_VOICE, Voice
 from learner.engine.base import Candidate
-from learner.store.rows import ExchangeView, NewFeedback, OfferState, Place
+from learner.store.rows import ExchangeView, NewExchange, NewFeedback, OfferState, Place
 from learner.store.store import Store
 
 HOUR = 3600.0
 CONSIDERED = 3.0  # so many pairs are made for each that is asked about, where what they would teach can be told
 AT_RANDOM = 0.1  # of the offers are made whatever they would teach
+SEEDED = 0.5  # of the others, made to a new teacher, have an answer that is known, so that it tells who they are
 
 Asks = Literal["no", "if it teaches", "yes"]
 
 
 @dataclass(frozen=True)
 class OfferRules:
-    """How often two candidates are shown, and for how long (seconds) a choice stays open."""
+    """How often two candidates are shown, and for how long (seconds) a choice stays open.
+
+    Who has said fewer than `quarantine` words about replies is new.
+    """
 
     ask_rate: float
     max_per_hour: int
     expires_after: float
+    quarantine: int = 10
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,21 @@ class Arena:
             return "no"
         return "yes" if lot < surely else "if it teaches"
 
-    async def teaches(self, prompt: Sequence[int], pair: Sequence[Candidate], voice: Voice = COMMON_VOICE) -> bool:
-        """Whether `pair` is to be asked about, of those that were made to see if they are."""
+    async def question(
+        self, new: NewExchange, pair: Sequence[Candidate], teacher: str | None, voice: Voice = COMMON_VOICE
+    ) -> Question | None:
+        """What to ask about `pair`, if anything: it was made to see whether it would teach.
+
+        `teacher` is the person where their word counts by what is known of them: none who own, none who don't teach.
+        """
         if self._curiosity is None:
-            return True
+            return Question()
         share = (1 - AT_RANDOM) * self.rules.ask_rate / self._considered()
-        return await self._curiosity.about(voice.folder).stands_out(prompt, pair, share)
+        seeded = teacher is not None and self._rng.random() < SEEDED and await self._is_new(new.mind, teacher)
+        return await self._curiosity.about(voice.folder).question(new.prompt_ids, pair, share, seeded)
+
+    async def _is_new(self, mind: str, teacher: str) -> bool:
+        return await self._database(self._store.words_of, mind, teacher) < self.rules.quarantine
 
     def _considered(self) -> float:
         """How often a pair is made to see whether it is worth asking about."""

@@ -21,6 +21,7 @@ from bots.curiosity import Curiosity
 from bots.database import Database
 from bots.embedding import Vectors
 from bots.greeting import Greeter
+from bots.lesson import recipe
 from bots.limits import Limits
 from bots.nights import Nights
 from bots.outbox import Outbox
@@ -128,7 +129,10 @@ def _persona(told: PersonaSettings) -> Persona:
 
 def _arena(bot: BotSettings, shared: Shared) -> Arena:
     settings, probation = shared.settings, shared.nights.probation
-    rules = OfferRules(settings.ask_rate_of(bot), settings.offers.max_per_hour, settings.offers.expire_minutes * 60)
+    rules = OfferRules(
+        settings.ask_rate_of(bot), settings.offers.max_per_hour, settings.offers.expire_minutes * 60,
+        recipe(settings.learner).quarantine,
+    )  # fmt: skip
     curiosity = _curiosity(bot.mind, shared)
     return Arena(rules, shared.store, shared.database, shared.rng, lambda: probation.ready(bot.mind), curiosity)
 

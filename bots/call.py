@@ -39,6 +39,11 @@ class Call:
         return f"{self.place.platform}:{self.known.person}"
 
     @property
+    def unproved(self) -> str | None:
+        """The person, where their word trains by what is found of it: an owner's always does."""
+        return self.teacher if self.trusted and not self.known.owner else None
+
+    @property
     def addressee(self) -> Person | None:
         """Whom the answer is for, in a group."""
         return Person(self.known.person, self.known.name) if self.group else None

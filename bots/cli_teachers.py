@@ -20,6 +20,7 @@ from learner.what_stands import newest_of_each
 
 State = Literal["owner", "trusted", "quarantine", "contradicts", "untrusted"]
 NIGHTS = 50  # back to the newest that judged people
+FIGURES = ("weight", "agreement", "low", "high", "position", "rightly", "seeded")  # of a night's verdict
 SIDE_BIAS = 1.0  # log-odds: from here on somebody takes one side rather than a reply
 
 
@@ -38,6 +39,8 @@ class TeacherLine:
     low: float | None = None
     high: float | None = None
     position: float | None = None
+    rightly: int | None = None
+    seeded: int | None = None
 
     def __str__(self) -> str:
         who = f"{self.name} ({self.teacher})" if self.name else self.teacher
@@ -50,6 +53,8 @@ class TeacherLine:
         found = [f"weight {self.weight:.2f}"]
         if self.agreement is not None and self.low is not None and self.high is not None:
             found.append(f"agrees {self.agreement:.0%} ({self.low:.0%} to {self.high:.0%})")
+        if self.seeded:
+            found.append(f"{self.rightly} of {self.seeded} known answers")
         if self.position is not None:
             found.append(f"position {self.position:+.2f}{_taking(self.position)}")
         return found
@@ -87,7 +92,7 @@ def _line(teacher: str, said: list[Feedback], judged: Mapping[str, Any], owner: 
     kinds = Counter(one.kind for one in said)
     trusted = any(one.trusted for one in said)
     state: State = "owner" if owner else judged.get("state", "trusted") if trusted else "untrusted"
-    figures = {key: judged.get(key) for key in ("weight", "agreement", "low", "high", "position") if trusted}
+    figures = {key: judged.get(key) for key in FIGURES if trusted}
     return TeacherLine(teacher, name, state, kinds["choice"], kinds["rating"], kinds["correction"], **figures)
 
 

@@ -1,14 +1,18 @@
 """Whether a pair of replies is worth a question: among those of late it is one that would teach most.
 
-Knows nothing of offers' budgets or of how replies are made.
+Of somebody new half of the questions are seeded: about the pairs whose answer is known best, so that it tells who
+answers. Knows nothing of offers' budgets or of how replies are made.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from learner import asking
 from learner.engine.base import Candidate, Engine, EngineError
@@ -18,6 +22,14 @@ log = logging.getLogger(__name__)
 REMEMBERED = 60  # pairs that a new one is held against
 FEWEST = 10  # before so many were seen, none stands out
 KEPT = 16  # LoRAs of chats whose knowledge is kept in memory
+KNOWN = math.log(0.85 / 0.15)  # log-odds from which on an answer is known; people differ, and more is seldom reached
+
+
+@dataclass(frozen=True)
+class Question:
+    """A pair that is to be asked about; `expected` is the side that people surely prefer, where that is known."""
+
+    expected: Literal[1, 2] | None = None
 
 
 class Curiosity:
@@ -29,6 +41,7 @@ class Curiosity:
         self._read: Path | None = None
         self._known: asking.Known | None = None
         self._worths: deque[float] = deque(maxlen=REMEMBERED)
+        self._certainties: deque[float] = deque(maxlen=REMEMBERED)
         self._own: dict[Path, Curiosity] = {}
 
     def about(self, folder: Path | None) -> Curiosity:
@@ -48,21 +61,36 @@ class Curiosity:
         if folder != self._read:
             self._read, self._known = folder, asking.load(folder) if folder is not None else None
             self._worths.clear()
+            self._certainties.clear()
         return self._known is not None
 
-    async def stands_out(self, prompt: Sequence[int], pair: Sequence[Candidate], share: float) -> bool:
-        """Whether `pair` is among the `share` of late pairs that would teach most. What cannot be told stands out."""
+    async def question(
+        self, prompt: Sequence[int], pair: Sequence[Candidate], share: float, seeded: bool = False
+    ) -> Question | None:
+        """What to ask about `pair`, if it is among the `share` of late pairs that would teach most.
+
+        `seeded`: among those whose answer is known best. What cannot be told is asked about.
+        """
         known = self._known
         if known is None:
-            return True
+            return Question()
         try:
             states = await self._engine.reply_states(prompt, [one.token_ids for one in pair])
         except EngineError as error:
             log.warning("engine: %s; asking without knowing what would be learned", error)
-            return True
+            return Question()
         if states is None or any(len(state) != len(known.direction) for state in states):
-            return True
-        worth = known.worth(*states)
-        self._worths.append(worth)
-        before = sorted(self._worths, reverse=True)
-        return len(before) >= FEWEST and before.index(worth) < share * len(before)
+            return Question()
+        log_odds = known.log_odds(*states)
+        self._worths.append(known.worth(*states))
+        self._certainties.append(abs(log_odds))
+        if not _newest_stands_out(self._certainties if seeded else self._worths, share):
+            return None
+        if not seeded or abs(log_odds) < KNOWN:
+            return Question()
+        return Question(1 if log_odds > 0 else 2)
+
+
+def _newest_stands_out(late: Sequence[float], share: float) -> bool:
+    """Whether the last of `late` is among the `share` of the largest."""
+    return len(late) >= FEWEST and sum(one > late[-1] for one in late) < share * len(late)

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from adapters.base import Busy, Capabilities, PlatformAdapter, Reply
 from bots import conversations
 from bots.arena import Arena, Asks
 from bots.call import Call
+from bots.curiosity import Question
 from bots.database import Database
 from bots.payloads import draft_of
 from bots.persona import CurrentPersona
@@ -131,15 +133,17 @@ class Talk:
             with self._shown_as_busy(call.place):
                 generated = await self._generate(new, asks, voice)
                 candidates = self._presentable(new.place, generated.candidates)
+                question: Question | None = Question()
                 if asks == "if it teaches" and len(candidates) == 2:
-                    candidates = candidates[: 1 + await self._arena.teaches(new.prompt_ids, candidates, voice)]
+                    question = await self._arena.question(new, candidates, call.unproved, voice)
         except EngineError as error:
             await self._database(self._store.interrupt_exchange, new.id)
             return await self._answer(call, self._apology(call, error))
         if not candidates:
             await self._database(self._store.interrupt_exchange, new.id)
             return await self._answer(call, call.notice(self._why_nothing(generated)))
-        await self._finish(call, new, text, candidates, wish)
+        offered = candidates[: 2 if question else 1]
+        await self._finish(call, new, text, offered, wish, question.expected if question else None)
 
     def _new(self, call: Call, prompt: conversations.Prompt) -> NewExchange:
         return NewExchange(
@@ -217,7 +221,13 @@ class Talk:
             return await self._engine.generate(replace(request, candidates=alone), on_text)
 
     async def _finish(
-        self, call: Call, new: NewExchange, text: str, candidates: Sequence[Candidate], wish: NewFeedback | None
+        self,
+        call: Call,
+        new: NewExchange,
+        text: str,
+        candidates: Sequence[Candidate],
+        wish: NewFeedback | None,
+        expected: Literal[1, 2] | None,
     ) -> None:
         now = self._clock()
         reply = Reply(
@@ -235,7 +245,7 @@ class Talk:
         question = Turn("user", call.known.person, text, None, call.arrived)
         shown = [shown_candidate(candidate, side) for side, candidate in enumerate(candidates, 1)]
         drafts = [draft_of(reply, call.place)]
-        await self._database(self._store.finish_exchange, new.id, shown, question, expires, drafts, now, wish)
+        await self._database(self._store.finish_exchange, new.id, shown, question, expires, drafts, now, wish, expected)
 
     def _why_nothing(self, generated: Generated) -> str:
         if any(self._bot.blocks(candidate.text) for candidate in generated.candidates):

@@ -34,14 +34,21 @@ class Known:
     learned: Vector
     penalty: float
 
+    def log_odds(self, first: Sequence[float], second: Sequence[float]) -> float:
+        """How likely people are to prefer the first of two replies with these features."""
+        return float(np.clip(self._difference(first, second) @ self.direction, -50, 50))
+
     def worth(self, first: Sequence[float], second: Sequence[float]) -> float:
         """The information, in nats, that a choice between two replies with these features is expected to give."""
-        difference = (np.asarray(first, np.float32) - np.asarray(second, np.float32)) * self.scale
+        difference = self._difference(first, second)
         likely = 1 / (1 + np.exp(-np.clip(difference @ self.direction, -50, 50)))
         along = self.axes @ difference
         beside = max(0.0, float(difference @ difference - along @ along))
         unknown = float((along**2 / self.learned).sum()) + beside / self.penalty
         return float(likely * (1 - likely)) * unknown
+
+    def _difference(self, first: Sequence[float], second: Sequence[float]) -> Vector:
+        return (np.asarray(first, np.float32) - np.asarray(second, np.float32)) * self.scale
 
     def save(self, folder: Path) -> None:
         """Write it into a LoRA's folder."""

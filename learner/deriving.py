@@ -93,7 +93,7 @@ def _chosen(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:
     pair = _preferred(exchange, chosen, rejected, "choice", said, session)
     if exchange.platform == IMPORTED:
         return pair  # where the replies were shown is not known
-    return replace(pair, chosen_side=1 if chosen.side == 1 else 2)
+    return replace(pair, chosen_side=1 if chosen.side == 1 else 2, expected_side=exchange.expected)
 
 
 def _tied(exchange: Exchange, said: Feedback, session: str) -> PreferencePair:

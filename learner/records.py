@@ -47,6 +47,7 @@ class Exchange:
     prompt_ids: tuple[int, ...]
     candidates: tuple[ShownCandidate, ...]
     created_at: float  # unix seconds
+    expected: Literal[1, 2] | None = None  # the side that was known to be preferred when it was asked about
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class PreferencePair:
     """One DPO row. Token ids are None where nobody here generated the text (a correction, an imported row).
 
     The prompt's are empty where it was imported. `chosen_side` is where the chosen reply was shown, of a choice
-    between two here; a tie's order means nothing.
+    between two here; a tie's order means nothing. `expected_side` is the side that what others taught surely
+    preferred when the choice was asked for, None where that was not known or not looked for.
     """
 
     prompt: tuple[ChatMessage, ...]
@@ -97,6 +99,7 @@ class PreferencePair:
     source: Literal["choice", "correction", "retry", "tie"]
     provenance: Provenance
     chosen_side: Literal[1, 2] | None = None
+    expected_side: Literal[1, 2] | None = None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def finish(
     expires_at: float | None,
     replies: Sequence[OutboxDraft],
     at: float,
+    expected: int | None = None,
 ) -> None:
     """Store the final texts, both turns, the replies to send and that the arrival is dealt with."""
     if len(candidates) not in (1, 2):
@@ -63,7 +64,7 @@ def finish(
     _add_candidates(c, exchange, candidates)
     _close_open_offers(c, row)
     offer = "open" if len(candidates) == 2 else "none"
-    values = {"state": "final", "offer": offer, "expires_at": expires_at, "finished_at": at}
+    values = {"state": "final", "offer": offer, "expires_at": expires_at, "finished_at": at, "expected": expected}
     c.execute(update(exchanges).where(exchanges.c.id == exchange).values(values))
     place = place_of(row)
     if row.retry_of is not None:

@@ -61,6 +61,12 @@ def of_mind(c: Connection, mind: str) -> list[Feedback]:
     return [said.as_feedback(row) for row in c.execute(query)]
 
 
+def words_of(c: Connection, mind: str, teacher: str) -> int:
+    """On how many exchanges of a mind the teacher has said something."""
+    said_so = and_(table.c.mind == mind, table.c.teacher == teacher)
+    return c.execute(select(func.count(func.distinct(table.c.exchange))).where(said_so)).scalar_one()
+
+
 def newest(c: Connection) -> int:
     """The number of the newest feedback, 0 before any."""
     return c.execute(select(func.max(table.c.id))).scalar() or 0

@@ -44,6 +44,7 @@ def exchanges_of(c: Connection, mind: str, chats: Chats = EVERY_CHAT) -> list[Ex
             prompt_ids=row.prompt_ids,
             candidates=shown.get(row.id, ()),
             created_at=row.at,
+            expected=row.expected,
         )
         for row in rows
     ]

@@ -116,6 +116,7 @@ exchanges = Table(
     Column("finished_at", Double),
     Column("tainted", Boolean, nullable=False),
     _text("retry_of", nullable=True),
+    Column("expected", Integer),
     Index("ix_exchanges_mind", "mind"),
     Index("ix_exchanges_inbox", "inbox_id"),
     Index("ix_exchanges_place", "bot", "platform", "chat", "person"),

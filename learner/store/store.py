@@ -6,7 +6,7 @@ Knows nothing of platforms or torch. Each method hands its transaction to the mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from learner.duels import Offer
 from learner.imported import ImportCount, ImportedRecord
@@ -280,17 +280,19 @@ class Store:
         replies: Sequence[OutboxDraft],
         at: float,
         given: NewFeedback | None = None,
+        expected: Literal[1, 2] | None = None,
     ) -> None:
         """Store the final candidates (in shown order), both turns, the replies, the arrival done.
 
         Candidate 1 becomes history; the person's earlier open offer here closes. Twice is once.
-        `given` is feedback on another exchange that the same arrival meant.
+        `given` is feedback on another exchange that the same arrival meant; `expected` the side of this one
+        that people surely prefer, where that is known.
         Raises UnknownExchange, and ExchangeNotReady for an interrupted one.
         """
         with self._database.write() as c:
             if given is not None:
                 feedback.add(c, exchanges.required(c, exchange).inbox_id, given, [])
-            exchanges.finish(c, exchange, candidates, question, expires_at, replies, at)
+            exchanges.finish(c, exchange, candidates, question, expires_at, replies, at, expected)
 
     def interrupt_exchange(self, exchange: str) -> None:
         """Its reply was cut short: it never trains."""
@@ -346,6 +348,11 @@ class Store:
         """The teacher's newest feedback in this chat that has not been taken back."""
         with self._database.read() as c:
             return feedback.latest(c, place, teacher)
+
+    def words_of(self, mind: str, teacher: str) -> int:
+        """On how many exchanges of a mind the teacher has said something."""
+        with self._database.read() as c:
+            return feedback.words_of(c, mind, teacher)
 
     def newest_feedback(self) -> int:
         """The number of the newest feedback on anything, 0 before any."""

@@ -25,11 +25,16 @@ POSITION_RIDGE, ORDER_RIDGE = 0.25, 1.0
 
 @dataclass(frozen=True)
 class Told:
-    """How often a teacher agreed with the others' reward, in how many comparisons; the reward's margins of choices."""
+    """How often a teacher agreed with the others' reward, in how many comparisons; the reward's margins of choices.
+
+    Of the comparisons `seeded` had an answer that was known before they were asked about, `rightly` were answered so.
+    """
 
     agreed: int = 0
     compared: int = 0
     margins: tuple[tuple[int, float], ...] = ()  # (side that was taken, how much better the first one scores)
+    rightly: int = 0
+    seeded: int = 0
 
 
 def told_by(
@@ -48,7 +53,7 @@ def told_by(
         else:
             margins = _by_folds(own, scale, seed)
         if margins:
-            found[name] = _agreed(own, margins)
+            found[name] = agreed(own, margins)
     return found
 
 
@@ -74,18 +79,21 @@ def _margins(own: Sequence[Comparison], known: Reward | None) -> list[float]:
     return [float(value) for value in torch.stack([row.difference for row in own]) @ known.direction]
 
 
-def _agreed(own: Sequence[Comparison], margins: Sequence[float]) -> Told:
+def agreed(own: Sequence[Comparison], margins: Sequence[float] = ()) -> Told:
     """Choices agree where the preferred reply scores more; ratings where a liked reply scores more than a disliked.
 
-    Ratings are held against one another, as some people call everything good.
+    Ratings are held against one another, as some people call everything good. What was known before counts as it was
+    known then, and is all that is judged where there are no `margins`.
     """
-    pairs = [margin for row, margin in zip(own, margins, strict=True) if not row.rated]
-    good = [margin for row, margin in zip(own, margins, strict=True) if row.rated and row.liked]
-    bad = [margin for row, margin in zip(own, margins, strict=True) if row.rated and not row.liked]
-    judged = pairs + [liked - disliked for liked, disliked in zip(good, bad, strict=False)]
-    sided = [(row.side, margin) for row, margin in zip(own, margins, strict=True) if row.side]
+    seeded = [row.side == row.expected for row in own if row.expected]
+    told = list(zip(own, margins, strict=True)) if margins else []
+    pairs = [margin > 0 for row, margin in told if not row.rated and not row.expected]
+    good = [margin for row, margin in told if row.rated and row.liked]
+    bad = [margin for row, margin in told if row.rated and not row.liked]
+    judged = seeded + pairs + [liked > disliked for liked, disliked in zip(good, bad, strict=False)]
+    sided = [(row.side, margin) for row, margin in zip(own, margins or [0.0] * len(own), strict=True) if row.side]
     first = tuple((side, margin if side == 1 else -margin) for side, margin in sided)
-    return Told(sum(margin > 0 for margin in judged), len(judged), first)
+    return Told(sum(judged), len(judged), first, sum(seeded), len(seeded))
 
 
 def sides(examples: Sequence[Example], name: str) -> tuple[tuple[int, float], ...]:

@@ -42,7 +42,7 @@ class Example:
     both replies, the reward ordered them, and `doubt` is the probability that it did so wrongly; of a "pair" it
     is the probability that its teacher meant the opposite. The replies of a "tie" were called equally good. `weight`
     is how much the example counts beside others, by its age and by who said it; `side` is where the chosen reply
-    of a choice was shown.
+    of a choice was shown, `expected` where the better one was if that was known before it was asked.
     """
 
     kind: Kind
@@ -54,6 +54,7 @@ class Example:
     teacher: str = ""
     weight: float = 1.0
     side: Literal[1, 2] | None = None
+    expected: Literal[1, 2] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ def _example(record: PreferencePair | RatedReply, renderer: Renderer) -> Example
         chosen = record.chosen_ids or renderer.reply(record.chosen)
         rejected = record.rejected_ids or renderer.reply(record.rejected)
         kind: Kind = "tie" if record.source == "tie" else "pair"
-        return Example(kind, prompt, (chosen, rejected), told.exchange, teacher=told.teacher, side=record.chosen_side)
+        return Example(
+            kind, prompt, (chosen, rejected), told.exchange, teacher=told.teacher,
+            side=record.chosen_side, expected=record.expected_side,
+        )  # fmt: skip
     reply = record.completion_ids or renderer.reply(record.completion)
     return Example("good" if record.desirable else "bad", prompt, (reply,), told.exchange, teacher=told.teacher)
 

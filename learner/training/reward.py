@@ -36,7 +36,7 @@ class Comparison:
     """What people said as one row of a regression: `better − worse` in features; `rated` against the usual reply.
 
     `weight` is how much it counts beside other people's, `side` where the better one was shown, `fold` the part that
-    it is judged with.
+    it is judged with, `expected` the side that was known to be better before it was asked.
     """
 
     difference: Tensor  # [features]
@@ -47,6 +47,7 @@ class Comparison:
     weight: float = 1.0
     side: int | None = None
     fold: int = 0
+    expected: int | None = None
 
 
 Features = Tensor  # of several replies, [replies, hidden size]
@@ -123,7 +124,7 @@ def comparisons(examples: Sequence[Example], scaled: Sequence[Features]) -> list
 
 
 def _row(example: Example, difference: Tensor, liked: bool, rated: bool) -> Comparison:
-    said = (example.exchange, example.teacher, example.weight, example.side, example.fold)
+    said = (example.exchange, example.teacher, example.weight, example.side, example.fold, example.expected)
     return Comparison(difference, liked, rated, *said)
 
 

@@ -4,7 +4,9 @@ Somebody who answers at random, always takes the first reply or always the worse
 what the others taught; how often says how much their word is worth and how often they mean the opposite. A teacher
 who always takes one side needs no rule of their own: sides are drawn by lot, so they agree as often as a coin. The
 owner's word always counts in full, and where it alone shows a taste, it is what the others are first held against;
-so people of one mind who come in numbers cannot turn it. Somebody who teaches alone is believed.
+so people of one mind who come in numbers cannot turn it. Somebody who teaches alone is believed. Somebody new counts
+a quarter until they have said enough, or answered what was known before as it was known; who then answers otherwise
+contradicts.
 Knows nothing of models, files or training.
 """
 
@@ -19,7 +21,18 @@ from typing import Literal
 from torch import Tensor
 
 from learner.training import reward
-from learner.training.agreement import PENALTIES, Told, habit_of, position_of, sides, sure, told_by, wilson, without
+from learner.training.agreement import (
+    PENALTIES,
+    Told,
+    agreed,
+    habit_of,
+    position_of,
+    sides,
+    sure,
+    told_by,
+    wilson,
+    without,
+)
 from learner.training.examples import Example
 from learner.training.reward import Comparison, Scale
 
@@ -42,7 +55,8 @@ class Trust:
 
     `low` and `high` bound the agreement (Wilson, 95 %); `position` is the log-odds by which they take the first
     side beyond what the replies explain; `noise` the probability that a choice of theirs means the opposite. `habit` is
-    the share of their choices that they made by the side alone, `favours` which side.
+    the share of their choices that they made by the side alone, `favours` which side. `seeded` of the comparisons had
+    an answer that was known before they were asked about, `rightly` were answered so.
     """
 
     teacher: str
@@ -57,6 +71,8 @@ class Trust:
     position: float = 0.0
     habit: float = 0.0
     favours: Literal[1, 2] = 1
+    rightly: int = 0
+    seeded: int = 0
 
     @property
     def dissents(self) -> bool:
@@ -95,6 +111,7 @@ def trust(examples: Sequence[Example], compared: Compared | None, seed: int, rul
     if compared is None:
         return [_trust(name, said[name], told[name], rules) for name in names]
     rows, scale = compared
+    told |= {name: agreed([row for row in rows if row.teacher == name]) for name in names}
     counts = _first_references(rows, said, scale, seed, rules)
     found: list[Trust] = []
     for _ in range(PASSES):
@@ -178,15 +195,17 @@ def hanging(
 
 def _trust(name: str, said: int, told: Told, rules: Rules) -> Trust:
     low, high = wilson(told.agreed, told.compared)
+    knows, knows_not = wilson(told.rightly, told.seeded)
+    new = said < rules.quarantine
     favours, habit = habit_of(told.margins)
     smooth = (told.agreed + PRIOR_AGREEMENT * PRIOR_COUNT) / (told.compared + PRIOR_COUNT)
     weight = round(max(0.0, 2 * smooth - 1), DECIMALS)
     state: State = "trusted"
     if name in rules.owners:
         state, weight, smooth = "owner", 1.0, 1.0
-    elif high < 0.5:
+    elif high < 0.5 or (new and knows_not < 0.5):
         state, weight = "contradicts", 0.0
-    elif said < rules.quarantine:
+    elif new and knows <= 0.5:
         state, weight = "quarantine", min(weight, rules.quarantine_weight)
     return Trust(
         teacher=name,
@@ -201,6 +220,8 @@ def _trust(name: str, said: int, told: Told, rules: Rules) -> Trust:
         position=round(position_of(told.margins), DECIMALS),
         habit=0.0 if name in rules.owners else round(habit, DECIMALS),
         favours=favours,
+        rightly=told.rightly,
+        seeded=told.seeded,
     )
 
 

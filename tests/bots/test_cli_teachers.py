@@ -18,7 +18,7 @@ from learner.store.store import Store
 PLACE = Place("nightschool", "web", "chat")
 JUDGED = {
     "teacher": "web:ann", "state": "trusted", "weight": 0.8, "noise": 0.1, "said": 12, "compared": 12,
-    "agreement": 0.9, "low": 0.6, "high": 0.98, "position": 1.7,
+    "agreement": 0.9, "low": 0.6, "high": 0.98, "position": 1.7, "rightly": 3, "seeded": 4,
 }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_a_line_for_everybody(settings: Settings, capsys: pytest.CaptureFixture[
     run(settings)
     ann, bob, olga = capsys.readouterr().out.splitlines()
     assert ann.startswith("Ann (web:ann): trusted; 2 choices, 0 ratings, 1 corrections; weight 0.80")
-    assert "agrees 90% (60% to 98%), position +1.70 (takes the first" in ann
+    assert "agrees 90% (60% to 98%), 3 of 4 known answers, position +1.70 (takes the first" in ann
     assert bob == "web:bob: untrusted; 1 choices, 0 ratings, 0 corrections; no night has weighed them yet"
     assert olga.startswith("web:olga: owner; 1 choices")
 

@@ -35,6 +35,16 @@ def said_by(name: str, rightly: float = 1.0, count: int = 40, seed: int = 0, fir
     return examples, rows
 
 
+def asked_what_is_known(said: Said, rightly: int, of: int) -> Said:
+    """The first `of` choices had an answer that was known, which `rightly` of them are."""
+    examples, rows = list(said[0]), list(said[1])
+    for number in range(of):
+        taken = rows[number].side
+        assert taken is not None
+        rows[number] = dataclasses.replace(rows[number], expected=taken if number < rightly else 3 - taken)
+    return examples, rows
+
+
 def trusted(*said: Said, owners: Sequence[str] = (), **rules: int) -> dict[str, Trust]:
     examples, rows = together(said)
     found = teachers.trust(examples, (rows, SCALE), 0, Rules(frozenset(owners), **rules))
@@ -133,6 +143,30 @@ def test_who_is_new_counts_little_unless_they_own() -> None:
     assert (found["new"].state, found["new"].weight) == ("quarantine", 0.25)
     assert found["owner"].weight == 1.0
     assert trusted(*said, quarantine=5)["new"].state == "trusted"
+
+
+@pytest.mark.parametrize(
+    ("rightly", "of", "state"),
+    [(4, 4, "trusted"), (3, 3, "quarantine"), (4, 6, "quarantine"), (0, 4, "contradicts"), (1, 3, "quarantine")],
+)
+def test_who_is_new_is_told_by_what_was_known_before(rightly: int, of: int, state: str) -> None:
+    new = asked_what_is_known(said_by("new", rightly / of, count=8, seed=8), rightly, of)
+    found = trusted(*crowd(3, 0), new)["new"]
+    assert (found.state, found.rightly, found.seeded) == (state, rightly, of)
+
+
+def test_what_was_known_tells_where_nothing_else_can() -> None:
+    few = [said_by(f"few{k}", count=2, seed=k) for k in range(3)]
+    told = trusted(*few, asked_what_is_known(said_by("liar", count=5, seed=9), 0, 5), quarantine=10)
+    assert (told["liar"].state, told["liar"].weight, told["liar"].compared) == ("contradicts", 0.0, 5)
+    assert told["few0"].compared == 0
+
+
+def test_who_has_said_enough_is_judged_by_all_of_it() -> None:
+    found = trusted(*crowd(3, 0), asked_what_is_known(said_by("turned", count=40, seed=8), 0, 4))["turned"]
+    assert found.state == "trusted"
+    assert found.agreement is not None
+    assert found.agreement < 1
 
 
 def test_an_owner_counts_in_full_against_everybody() -> None:

@@ -22,7 +22,6 @@ from learner.store.store import Store
 HOUR = 3600.0
 CONSIDERED = 3.0  # so many pairs are made for each that is asked about, where what they would teach can be told
 AT_RANDOM = 0.1  # of the offers are made whatever they would teach
-SEEDED = 0.5  # of the others, made to a new teacher, have an answer that is known, so that it tells who they are
 
 Asks = Literal["no", "if it teaches", "yes"]
 
@@ -95,7 +94,7 @@ class Arena:
         if self._curiosity is None:
             return Question()
         share = (1 - AT_RANDOM) * self.rules.ask_rate / self._considered()
-        seeded = teacher is not None and self._rng.random() < SEEDED and await self._is_new(new.mind, teacher)
+        seeded = teacher is not None and await self._is_new(new.mind, teacher)
         return await self._curiosity.about(voice.folder).question(new.prompt_ids, pair, share, seeded)
 
     async def _is_new(self, mind: str, teacher: str) -> bool:

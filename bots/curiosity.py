@@ -1,7 +1,7 @@
 """Whether a pair of replies is worth a question: among those of late it is one that would teach most.
 
-Of somebody new half of the questions are seeded: about the pairs whose answer is known best, so that it tells who
-answers. Knows nothing of offers' budgets or of how replies are made.
+Somebody new is asked about the pairs whose answer is known best, so that it tells who answers.
+Knows nothing of offers' budgets or of how replies are made.
 """
 
 from __future__ import annotations

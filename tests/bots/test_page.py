@@ -139,7 +139,7 @@ def test_a_reply_is_rated_taken_back_and_corrected(page: Page, tmp_path: Path) -
     page.all(".editor textarea")[0].send_keys(" and better")
     page.click("[data-act=save]")
     page.wait(lambda: page.count(".corrected"))
-    assert [words.endswith(" and better") for words in records(tmp_path)[2]] == [True]
+    page.wait(lambda: [words.endswith(" and better") for words in records(tmp_path)[2]] == [True])
     page.shot("real-corrected")
 
 

@@ -87,6 +87,14 @@ def test_a_choice_knows_where_the_chosen_reply_was_shown(side: int) -> None:
     assert derive([OFFER], [correction(1, "e", "three")]).pairs[0].chosen_side is None
 
 
+def test_what_was_known_before_a_choice_stays_with_it_alone() -> None:
+    known = replace(OFFER, expected=2)
+    assert [pair.expected_side for pair in derive([known], [choice(1, "e", "1")]).pairs] == [2]
+    assert derive([OFFER], [choice(1, "e", "1")]).pairs[0].expected_side is None
+    assert derive([known], [correction(1, "e", "three")]).pairs[0].expected_side is None
+    assert derive([known], [choice(1, "e", "tie")]).tied[0].expected_side is None
+
+
 @pytest.mark.parametrize(("value", "desirable"), [("good", True), ("bad", False)])
 def test_a_rating_is_about_the_only_reply(value: str, desirable: bool) -> None:
     records = derive([SINGLE], [rating(1, "s", value)])

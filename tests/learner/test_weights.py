@@ -134,13 +134,14 @@ def request(folder: Path, **changes: object) -> NightRequest:
 
 def test_sides_ties_and_owners_are_frozen_and_older_runs_are_read(tmp_path: Path) -> None:
     tied = replace(pair(9), source="tie")
-    records = PreferenceRecords((by("web:ann", 1, side=2),), (), 1, {}, (tied,))
+    known = replace(by("web:ann", 1, side=2), expected_side=1)
+    records = PreferenceRecords((known,), (), 1, {}, (tied,))
     folder = freeze(tmp_path / "0007", request(tmp_path, owners=("web:ann",)), records, some_canaries())
     assert thaw(folder).records == records
     assert thaw(folder).request.owners == ("web:ann",)
     (folder / TIES).unlink()
     row = json.loads((folder / PAIRS).read_text("utf-8"))
-    del row["chosen_side"]
+    del row["chosen_side"], row["expected_side"]
     (folder / PAIRS).write_text(json.dumps(row) + "\n", "utf-8")
     asked = json.loads((folder / REQUEST).read_text("utf-8"))
     del asked["owners"], asked["recipe"]["tie_weight"], asked["gate"]["without_one"]
@@ -180,6 +181,20 @@ def test_a_night_leaves_out_who_contradicts_everybody_and_says_so(tiny: Path) ->
     assert outcome.figures is not None
     assert (outcome.figures.preference.count, outcome.figures.preference.accuracy) == (36, 1.0)
     assert not any("hangs on" in reason for reason in outcome.reasons)
+
+
+@pytest.mark.parametrize(("rightly", "state"), [(True, "trusted"), (False, "contradicts")])
+def test_who_is_new_is_believed_by_what_was_known_before_they_were_asked(tiny: Path, rightly: bool, state: str) -> None:
+    new = []
+    for number in range(4):
+        taken = 1 + number % 2
+        said = by("web:new", 800 + number, better=rightly, side=taken)
+        new.append(replace(said, expected_side=taken if rightly else 3 - taken))
+    people = some_people()
+    frozen = freeze(tiny / f"new{rightly}", request(tiny), replace(people, pairs=(*people.pairs, *new)), [])
+    trusted, _ = a_night(tiny, thaw(frozen).records)._weigh()
+    [found] = [one for one in trusted if one.teacher == "web:new"]
+    assert (found.state, found.rightly, found.seeded) == (state, 4 * rightly, 4)
 
 
 def test_two_who_contradict_each_other_teach_nothing_unless_one_owns(tiny: Path) -> None:

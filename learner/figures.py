@@ -23,6 +23,11 @@ class PreferenceFigures:
 
     `gain` is the mean of log 2 − loss over the records, `error` its standard error,
     `effective` is how many records of equal weight would say as much (Kish).
+
+    `evidence` is the mean of margin · (1 − how often people say such a thing anyway), with its standard error: the
+    score test of whether margins and words go together (Rao 1948). Coins give zero, as either word then weighs as much.
+    A weak reward's log-loss pays for what it gets wrong nearly what it wins by the rest, and is half as many
+    standard errors from a coin's.
     """
 
     count: int
@@ -32,6 +37,8 @@ class PreferenceFigures:
     gain: float
     error: float
     effective: float = 0.0
+    evidence: float = 0.0
+    evidence_error: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,23 @@ class GateFigures:
 
 
 def preference_figures(
-    margins: Sequence[float], pairs: int, weights: Sequence[float] | None = None
+    margins: Sequence[float],
+    pairs: int,
+    weights: Sequence[float] | None = None,
+    anyway: Sequence[float] | None = None,
 ) -> PreferenceFigures:
-    """Judge margins (log-odds of what people preferred), weighted or all alike."""
+    """Judge margins (log-odds of what people preferred), weighted or all alike.
+
+    `anyway` is how often such a word is said whatever the reply: half of the time where it was one of two.
+    """
     counts = [1.0] * len(margins) if weights is None else weights
+    usual = [0.5] * len(margins) if anyway is None else anyway
     if not sum(counts):
         return PreferenceFigures(0, 0, LN2, 0.5, 0.0, math.inf)
     losses = [softplus(-margin) for margin in margins]
     gain, error = _weighted([LN2 - loss for loss in losses], counts)
+    scores = [margin * (1 - often) for margin, often in zip(margins, usual, strict=True)]
+    evidence, evidence_error = _weighted(scores, counts)
     return PreferenceFigures(
         count=len(margins),
         pairs=pairs,
@@ -123,6 +139,8 @@ def preference_figures(
         gain=gain,
         error=error,
         effective=sum(counts) ** 2 / sum(count**2 for count in counts),
+        evidence=evidence,
+        evidence_error=evidence_error,
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from learner.figures import (
-    LN2,
     NORMAL,
     GateFigures,
     LeakFigures,
@@ -25,7 +24,7 @@ from learner.training.canaries import CanaryFigures
 CheckKind = Literal[
     "canary_anchor", "canary_champion", "own_anchor", "own_champion",
     "sampled_content", "sampled_language", "sampled_ended", "sampled_unrepeated",
-    "records", "contradicted", "split", "hanging", "gain", "taste_anchor", "taste_champion",
+    "records", "contradicted", "split", "hanging", "gain", "evidence", "taste_anchor", "taste_champion",
     "kl", "finite", "length", "length_chosen", "distinct", "commonest", "strayed", "leak", "exposure",
 ]  # fmt: skip
 
@@ -38,7 +37,8 @@ class GateSettings:
     sampled_drop: float = 0.05  # content, language, ending, repetition of sampled replies
     canaries: int = 600
     min_judged: int = 5  # records
-    preference_confidence: float = 0.995  # one-sided, that what people said carries over
+    preference_confidence: float = 0.995  # one-sided, that replies please more than the anchor's
+    evidence_confidence: float = 0.9995  # one-sided, that what people said carries over; see bench/LOG.md
     confidence: float = 0.95  # one-sided, of everything else
     min_gain: float = 0.005  # nats a record: less is nothing learned, however surely
     dissent: float = 1 / 3  # of what was said, by people who mean the opposite of what counts, where no owner decides
@@ -65,14 +65,16 @@ KL_PAID = 2.0
 # How much a new LoRA must show. "off" refuses only what is broken, leaks or no longer knows its language.
 PRESETS = {
     "off": GateSettings(
-        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, confidence=0.999, min_gain=-1.0,
+        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, evidence_confidence=1e-6,
+        confidence=0.999, min_gain=-1.0,
         kl_per_token=3.0, kl_unpaid=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5,
         strayed=0.2, exposure=10.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
         canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
-        confidence=0.99, kl_per_token=0.4, kl_unpaid=0.2, without_one=0.5, dissent=0.25, exposure=3.0,
+        evidence_confidence=0.9999, confidence=0.99, kl_per_token=0.4, kl_unpaid=0.2, without_one=0.5, dissent=0.25,
+        exposure=3.0,
     ),
 }  # fmt: skip
 
@@ -185,13 +187,17 @@ def preference_checks(figures: PreferenceFigures, settings: GateSettings) -> lis
     given = enough(figures.count, settings.min_judged)
     if not given.held:
         return [given]
-    quantile = student_quantile(settings.preference_confidence, round(figures.effective) - 1)
-    least = max(settings.min_gain, quantile * figures.error)
+    quantile = student_quantile(settings.evidence_confidence, round(figures.effective) - 1)
+    least = quantile * figures.evidence_error
     unsure = (
-        f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is not surely below "
-        f"a coin's {LN2:.3f}"
+        f"preferences: what was said in {figures.count} unseen records does not surely go with what the others say "
+        f"({figures.evidence:+.3f} ± {figures.evidence_error:.3f}, {quantile:.1f} standard errors are asked)"
     )
-    return [given, Check("gain", figures.gain, not figures.gain < least, unsure, low=least)]
+    surely = Check("evidence", figures.evidence, figures.evidence >= least, unsure, low=least)
+    if not surely.held:
+        return [given, surely]
+    little = f"preferences: log-loss {figures.loss:.3f} on {figures.count} unseen records is no less than a coin's"
+    return [given, surely, Check("gain", figures.gain, not figures.gain < settings.min_gain, little, settings.min_gain)]
 
 
 def _taste_checks(figures: TasteFigures | None, settings: GateSettings) -> list[Check]:

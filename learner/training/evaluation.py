@@ -5,6 +5,7 @@ Measures only; `learner.gate` decides. Knows nothing of files or training.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -147,7 +148,15 @@ def preference(examples: Sequence[Example], margins: Sequence[float], rating_wei
     judged = [i for i, example in enumerate(examples) if example.kind != "tie"]
     paired = [examples[i].kind == "pair" for i in judged]
     weights = [(1.0 if pair else rating_weight) * examples[i].weight for i, pair in zip(judged, paired, strict=True)]
-    return preference_figures([margins[i] for i in judged], sum(paired), weights)
+    anyway = _said_anyway([examples[i] for i in judged])
+    return preference_figures([margins[i] for i in judged], sum(paired), weights, anyway)
+
+
+def _said_anyway(judged: Sequence[Example]) -> list[float]:
+    """How often each word is said whatever the reply: of two replies either by half, a rating as its teacher rates."""
+    said = Counter((one.teacher, one.kind) for one in judged)
+    rated = Counter(one.teacher for one in judged if one.kind != "pair")
+    return [0.5 if one.kind == "pair" else said[one.teacher, one.kind] / rated[one.teacher] for one in judged]
 
 
 @dataclass(frozen=True)

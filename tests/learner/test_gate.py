@@ -70,7 +70,7 @@ def test_a_good_night_passes() -> None:
         ({"strayed": 0.03, "strayed_count": 256}, "3.0 % of replies are in another language"),
         ({"variety": VarietyFigures(250, 0.6, 0.02)}, "only 60 % of replies to different prompts differ"),
         ({"preference": preference_figures([1.0, 1.0, 1.0], 3)}, "only 3 records"),
-        ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6)}, "not surely below"),
+        ({"preference": preference_figures([0.9, -1.0, 0.8, -0.7, 0.5, -0.2], 6)}, "does not surely go with"),
         ({"kl_per_token": 2.0}, "budget"),
         ({"kl_per_token": math.nan}, "not finite"),
         ({"length": LengthFigures(4.0, 0.2, 12.5, 12.2, 0.5, 8)}, "the anchor's have"),

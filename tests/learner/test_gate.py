@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import statistics
 
 import pytest
 
@@ -112,6 +113,29 @@ def test_coin_flips_rarely_pass_and_a_real_preference_mostly_does() -> None:
 
     assert passes(0.0) < 0.01
     assert passes(1.0) > 0.85
+
+
+def test_a_weak_taste_shows_in_what_is_said_before_it_shows_in_the_log_loss() -> None:
+    source = random.Random(1)
+
+    def said(known: float) -> float:
+        """The log-odds of what is said about a pair, by a reward that knows so much of why."""
+        margin = source.gauss(0.0, 0.6)
+        return margin if source.random() < 1 / (1 + math.exp(-known * margin)) else -margin
+
+    taste = [preference_figures([said(1.0) for _ in range(400)], 400) for _ in range(100)]
+    by_words = statistics.fmean(one.evidence / one.evidence_error for one in taste)
+    by_loss = statistics.fmean(one.gain / one.error for one in taste)
+    assert 1.6 * by_loss < by_words < 2.4 * by_loss
+    coins = [preference_figures([said(0.0) for _ in range(400)], 400) for _ in range(400)]
+    assert statistics.fmean(one.evidence / one.evidence_error for one in coins) == pytest.approx(0, abs=0.15)
+    assert sum(not gate.reasons_to_refuse(good(preference=one), SETTINGS) for one in coins) <= 1
+
+
+def test_who_calls_everything_good_is_no_evidence() -> None:
+    figures = preference_figures([0.8, 0.9, 0.7, 1.0] * 10, 0, anyway=[1.0] * 40)
+    assert (figures.evidence, figures.accuracy) == (0, 1)
+    assert preference_figures([0.8, 0.9, 0.7, 1.0] * 10, 40).evidence == pytest.approx(0.425)
 
 
 @pytest.mark.parametrize(("degrees", "exact"), [(4, 1.533), (7, 1.415), (15, 1.341), (60, 1.296)])

@@ -119,6 +119,14 @@ def test_ties_are_no_evidence() -> None:
     assert doubted.gain > evaluation.preference(said(1.0, 1.0), [1.0, -1.0], 0.3).gain
 
 
+def test_what_somebody_says_anyway_is_no_evidence() -> None:
+    always = [replace(one, teacher="kind") for one in said(1.0, 1.0, kind="good")]
+    half = [replace(one, teacher="fair", kind=kind) for kind in ("good", "bad") for one in said(1.0, kind="good")]
+    assert evaluation.preference(always, [1.0, 1.0], 1.0).evidence == 0
+    assert evaluation.preference(half, [1.0, 1.0], 1.0).evidence == 0.5
+    assert evaluation.preference([*always, *half], [1.0] * 4, 1.0).evidence == 0.25
+
+
 # Freezing
 
 

@@ -306,7 +306,7 @@ def test_nothing_is_trained_on_labels_that_mean_nothing(tiny: Path, monkeypatch:
     frozen = Frozen(request, dataclasses.replace(some_records(), pairs=shuffled, ratings=()), some_canaries())
     outcome = Night(frozen, str(tiny / "scratch"), lambda *_: None).judged()
     assert not outcome.published
-    assert any("not surely below" in reason for reason in outcome.reasons)
+    assert any("does not surely go with" in reason for reason in outcome.reasons)
 
 
 def test_a_night_learns_what_was_chosen_and_keeps_fp32_weights(night: Night) -> None:

@@ -22,7 +22,7 @@ from adapters.base import (
     Settling,
 )
 from adapters.testing.far_end import FarEnd
-from adapters.testing.heard import PATIENCE, running, until
+from adapters.testing.heard import PATIENCE, Heard, running, until
 
 COMMON = frozenset({"cuts", "own", "again", "unknown", "settle"})
 QUIET = 0.5  # seconds in which something that must not happen does not
@@ -49,6 +49,14 @@ class AdapterContract:
                     if failure.permanent:
                         raise
                     await asyncio.sleep(0.05)
+
+    async def answered(self, far: FarEnd, adapter: PlatformAdapter, heard: Heard) -> tuple[Message, Sent]:
+        """Somebody says "hi", and sees "hello" as the reply of exchange e1."""
+        await far.say("hi")
+        got = await heard.next(Message)
+        sent = await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
+        await until(lambda: bool(far.shown()))
+        return got, sent
 
     async def test_text_goes_in_and_out(self, far: FarEnd) -> None:
         async with running(adapter := far.adapter()) as heard:
@@ -116,10 +124,7 @@ class AdapterContract:
     async def test_a_rating_is_given_changed_and_taken_back(self, far: FarEnd) -> None:
         self.needs(far, "react")
         async with running(adapter := far.adapter()) as heard:
-            await far.say("hi")
-            got = await heard.next(Message)
-            sent = await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
-            await until(lambda: bool(far.shown()))
+            _, sent = await self.answered(far, adapter, heard)
             for verdict in ("good", "bad", "retract"):
                 heard_before = len(heard.all)
                 await far.react(far.shown()[-1].id, verdict)
@@ -130,10 +135,7 @@ class AdapterContract:
     async def test_a_rating_is_pressed(self, far: FarEnd) -> None:
         self.needs(far, "rate")
         async with running(adapter := far.adapter()) as heard:
-            await far.say("hi")
-            got = await heard.next(Message)
-            await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
-            await until(lambda: bool(far.shown()))
+            got, _ = await self.answered(far, adapter, heard)
             for verdict in ("good", "bad"):
                 heard_before = len(heard.all)
                 await far.press(far.shown()[-1].id, verdict)
@@ -144,10 +146,7 @@ class AdapterContract:
     async def test_a_correction_is_filled_in(self, far: FarEnd) -> None:
         self.needs(far, "correct")
         async with running(adapter := far.adapter()) as heard:
-            await far.say("hi")
-            got = await heard.next(Message)
-            await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
-            await until(lambda: bool(far.shown()))
+            await self.answered(far, adapter, heard)
             await far.correct(far.shown()[-1].id, "你好 <b>")
             corrected = await heard.next(Pressed)
             assert (corrected.exchange, corrected.verdict, corrected.correction) == ("e1", "correction", "你好 <b>")
@@ -166,10 +165,7 @@ class AdapterContract:
     async def test_a_quote_names_what_it_quotes(self, far: FarEnd) -> None:
         self.needs(far, "quote")
         async with running(adapter := far.adapter()) as heard:
-            await far.say("hi")
-            got = await heard.next(Message)
-            sent = await self.send(adapter, Reply("r1", got.chat, "hello", "e1", answers=got.id))
-            await until(lambda: bool(far.shown()))
+            _, sent = await self.answered(far, adapter, heard)
             await far.say("不错", quote=far.shown()[-1].id)
             quoting = await heard.next(Message, 1)
             assert quoting.text == "不错"

@@ -111,7 +111,7 @@ def trust(examples: Sequence[Example], compared: Compared | None, seed: int, rul
     if compared is None:
         return [_trust(name, said[name], told[name], rules) for name in names]
     rows, scale = compared
-    told |= {name: agreed([row for row in rows if row.teacher == name]) for name in names}
+    told = {name: agreed([row for row in rows if row.teacher == name]) for name in names}
     counts = _first_references(rows, said, scale, seed, rules)
     found: list[Trust] = []
     for _ in range(PASSES):

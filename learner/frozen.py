@@ -52,7 +52,7 @@ class NightRequest:
     device: str = "auto"
     dtype: str = "auto"
     quantisation: str = "none"
-    threads: int = 0  # 0: torch's own choice
+    threads: int = 0  # 0: one for a tiny model, else torch's own choice
     nice: int = 10
     seed: int = 0
     owners: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from learner import lora_folder
+from learner import lora_folder, threads
 from learner.engine.base import LoraMismatch, ModelUnusable
 from learner.engine.chat_text import ChatText
 from learner.engine.direct import DirectDecoder, supports
@@ -30,9 +30,6 @@ from learner.engine.model_files import check, resolve
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Below this many parameters a second thread costs more to wake than it saves.
-ONE_THREAD_BELOW = 20_000_000
 
 
 class Decoder(Protocol):
@@ -66,14 +63,13 @@ def load(settings: LocalSettings) -> LoadedModel:
     device, dtype = _device(settings.device), _dtype(settings)
     model = _model(folder, device, dtype, settings.quantisation)
     parameters = sum(p.numel() for p in model.parameters())
-    torch.set_num_threads(settings.threads or (1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()))
+    computing = threads.settle(settings.threads, parameters)
     layout = layout_of(model, device)
     speaking = Speaking()
     linears = install(model, speaking, copy=settings.weight_copy == "auto")
     base = BaseModel(fingerprint(folder), _sizes(linears), layout.dtype, device)
     anchor = _anchor(settings, base)
     text = ChatText.load(folder, settings.thinking, _template(settings))
-    threads = torch.get_num_threads()
     return LoadedModel(
         model=model,
         decoder=_decoder(model, layout, settings),
@@ -86,7 +82,7 @@ def load(settings: LocalSettings) -> LoadedModel:
         end_ids=_end_ids(model, text),
         context_length=_context_length(model, settings),
         device=f"{device.type} {str(layout.dtype).removeprefix('torch.')}",
-        threads=threads,
+        threads=computing,
     )
 
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import get_peft_model
 from transformers import set_seed
 
-from learner import gate, lora_folder
+from learner import gate, lora_folder, threads
 from learner.engine.fingerprint import fingerprint
 from learner.figures import GateFigures, PreferenceFigures
 from learner.frozen import Frozen
@@ -54,8 +53,6 @@ class Night:
         frozen = dataclasses.replace(frozen, records=private.discreet(self.portion.records, self.numbers))
         self.trace.note("learned", told(frozen.records) | {"rested": self.portion.rested})
         self.frozen, self.request, self.scratch, self.progress = frozen, frozen.request, scratch, progress
-        if self.request.threads:
-            torch.set_num_threads(self.request.threads)
         with self.trace.phase("load"):
             self._load()
         recipe = self.request.recipe
@@ -85,6 +82,7 @@ class Night:
         base = model.load_base(source)
         self.renderer = ChatRenderer.load(source, base)
         self.parameters = sum(parameter.numel() for parameter in base.parameters())
+        threads.settle(request.threads, self.parameters)
         self.shape = self._shape(base)
         self.config = model.lora_config(base, self.shape.rank, self.shape.alpha, self.shape.target_modules)
         set_seed(request.seed)

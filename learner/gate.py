@@ -34,8 +34,10 @@ class GateSettings:
     """What a new LoRA must hold. Shares are of 1 (0.02 is two points)."""
 
     canary_drop: float = 0.02  # against the champion and, separately, against the anchor
-    sampled_drop: float = 0.05  # content, language, ending, repetition of sampled replies
+    sampled_drop: float = 0.02  # content, language, ending, repetition of sampled replies to canaries
     canaries: int = 600
+    sampled_canaries: int = 600  # replies drawn to them: more where the anchor itself is often wrong,
+    most_sampled: int = 3200  # until an equal model seems worse by `sampled_drop` once in a hundred nights
     min_judged: int = 5  # records
     preference_confidence: float = 0.995  # one-sided, that replies please more than the anchor's
     evidence_confidence: float = 0.9995  # one-sided, that what people said carries over; see bench/LOG.md
@@ -55,26 +57,27 @@ class GateSettings:
     temperature: float = 0.9
     top_p: float = 0.95
     max_tokens: int = 128
-    samples: int = 128
+    samples: int = 128  # replies to pairs' prompts, and to canaries, whose length, drift and variety are measured
 
 
 # The anchor tilted by λ times a reward is at most λ nats away for each nat that it pleases more (Jensen's inequality).
 # So large a λ is allowed: who goes farther learned something else beside.
 KL_PAID = 2.0
+EQUAL_REFUSED = 0.01  # of nights whose LoRA is as right as the anchor, by one of the checks of its sampled replies
 
 # How much a new LoRA must show. "off" refuses only what is broken, leaks or no longer knows its language.
 PRESETS = {
     "off": GateSettings(
-        canary_drop=0.2, sampled_drop=0.2, min_judged=1, preference_confidence=1e-6, evidence_confidence=1e-6,
-        confidence=0.999, min_gain=-1.0,
+        canary_drop=0.2, sampled_drop=0.2, sampled_canaries=128, min_judged=1,
+        preference_confidence=1e-6, evidence_confidence=1e-6, confidence=0.999, min_gain=-1.0,
         kl_per_token=3.0, kl_unpaid=3.0, without_one=-1.0, dissent=1.0, distinct_drop=0.9, commonest_rise=0.5,
         strayed=0.2, exposure=10.0,
     ),
     "normal": GateSettings(),
     "strict": GateSettings(
-        canary_drop=0.01, sampled_drop=0.03, canaries=3200, min_judged=20, preference_confidence=0.999,
-        evidence_confidence=0.9999, confidence=0.99, kl_per_token=0.4, kl_unpaid=0.2, without_one=0.5, dissent=0.25,
-        exposure=3.0,
+        canary_drop=0.01, sampled_drop=0.01, canaries=3200, sampled_canaries=3200, most_sampled=12800, min_judged=20,
+        preference_confidence=0.999, evidence_confidence=0.9999, confidence=0.99, kl_per_token=0.4, kl_unpaid=0.2,
+        without_one=0.5, dissent=0.25, exposure=3.0,
     ),
 }  # fmt: skip
 
@@ -99,7 +102,7 @@ def checks(figures: GateFigures, settings: GateSettings) -> list[Check]:
     """All that is asked of a candidate, and how it stands to each."""
     return [
         *_canary_checks(figures.canary, figures.canary_anchor, figures.canary_champion, settings.canary_drop),
-        *_sampled_checks(figures.sampled, figures.sampled_anchor, settings),
+        *_sampled_checks(figures.sampled, figures.sampled_anchor, settings.sampled_drop),
         *preference_checks(figures.preference, settings),
         *_taste_checks(figures.taste, settings),
         _drift_check(figures, settings),
@@ -140,9 +143,19 @@ def canaries_hold(candidate: CanaryFigures, anchor: CanaryFigures, champion: Can
     return all(check.held for check in _canary_checks(candidate, anchor, champion, drop))
 
 
-def samples_hold(sampled: CanaryFigures, anchor: CanaryFigures, settings: GateSettings) -> bool:
-    """Whether the candidate's sampled replies to canaries are as right as the anchor's, nearly."""
-    return all(check.held for check in _sampled_checks(sampled, anchor, settings))
+def samples_hold(sampled: CanaryFigures, anchor: CanaryFigures, drop: float) -> bool:
+    """Whether the candidate's sampled replies to canaries are as right as the anchor's, but for `drop`."""
+    return all(check.held for check in _sampled_checks(sampled, anchor, drop))
+
+
+def draws_needed(right: float, settings: GateSettings) -> int:
+    """How many replies to canaries tell a fall by `sampled_drop` from chance, where the anchor gets `right` of them.
+
+    Two shares of n draws each differ by a normal deviate of variance 2·right·(1 − right)/n.
+    """
+    surely = NORMAL.inv_cdf(1 - EQUAL_REFUSED) / settings.sampled_drop
+    needed = math.ceil(2 * right * (1 - right) * surely**2)
+    return max(settings.sampled_canaries, min(needed, settings.most_sampled))
 
 
 def _canary_checks(
@@ -168,7 +181,7 @@ def _canary_checks_against(
     return found
 
 
-def _sampled_checks(sampled: CanaryFigures, sampled_anchor: CanaryFigures, settings: GateSettings) -> list[Check]:
+def _sampled_checks(sampled: CanaryFigures, sampled_anchor: CanaryFigures, drop: float) -> list[Check]:
     kinds: dict[str, CheckKind] = {
         "content": "sampled_content",
         "language": "sampled_language", "ended": "sampled_ended", "unrepeated": "sampled_unrepeated",
@@ -177,8 +190,8 @@ def _sampled_checks(sampled: CanaryFigures, sampled_anchor: CanaryFigures, setti
     for name, kind in kinds.items():
         own, anchor = getattr(sampled, name), getattr(sampled_anchor, name)
         fault = f"sampled replies: {name} fell by {100 * (anchor - own):.1f} points against the anchor"
-        held = anchor - own <= settings.sampled_drop
-        found.append(Check(kind, own, held, fault, low=anchor - settings.sampled_drop, reference=anchor))
+        held = anchor - own <= drop + 1e-9
+        found.append(Check(kind, own, held, fault, low=anchor - drop, reference=anchor))
     return found
 
 

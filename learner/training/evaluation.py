@@ -20,7 +20,7 @@ from learner.figures import (
     preference_figures,
     variety_figures,
 )
-from learner.gate import GateSettings
+from learner.gate import GateSettings, draws_needed
 from learner.records import PreferenceRecords
 from learner.training import canaries as checks
 from learner.training import leaks, taste
@@ -39,7 +39,7 @@ PROBE_DRAWS = 2  # replies to each prompt that comes near something private
 
 @dataclass(frozen=True)
 class Sampled:
-    """Replies drawn as people will see them, on the prompts of pairs and on canaries."""
+    """Replies drawn as people will see them, to prompts of pairs and to canaries; `figures` are of more of these."""
 
     replies: tuple[Reply, ...]
     pair_lengths: tuple[int, ...]
@@ -69,6 +69,7 @@ class Judge:
         self.canaries = checks.sample(canaries, settings.canaries)
         self.records = records
         self.canary_prompts = [renderer.prompt(canary.prompt) for canary in self.canaries]
+        self._draws = settings.sampled_canaries
 
     def canary(self, weights: Weights) -> CanaryFigures:
         """Greedy replies to the canaries, checked."""
@@ -84,12 +85,23 @@ class Judge:
     def sampled(self, weights: Weights) -> Sampled:
         """Draw replies to the prompts of pairs (for lengths) and canaries (for checks)."""
         restore(self.model, weights)
-        made, first = self.drawn(self.sampled_prompts()), len(self._length_prompts())
-        figures = checks.figures(self.canaries[: self.settings.samples], made[first:])
-        return Sampled(tuple(made), tuple(len(reply.tokens) for reply in made[:first]), figures)
+        kept, lengths = len(self.sampled_prompts()), self._length_prompts()
+        asked = [i % len(self.canaries) for i in range(max(self._draws, kept - len(lengths)))] if self.canaries else []
+        made, first = self.drawn([*lengths, *(self.canary_prompts[i] for i in asked)]), len(lengths)
+        figures = checks.figures([self.canaries[i] for i in asked], made[first:])
+        return Sampled(tuple(made[:kept]), tuple(len(reply.tokens) for reply in made[:first]), figures)
+
+    def sampled_anchor(self, anchor: Weights) -> Sampled:
+        """`sampled` of the anchor, and from then on as many draws as its canaries need to be told from chance."""
+        found = self.sampled(anchor)
+        needed = draws_needed(found.figures.right, self.settings)
+        if needed <= self._draws:
+            return found
+        self._draws = needed
+        return self.sampled(anchor)
 
     def sampled_prompts(self) -> list[Tokens]:
-        """What `sampled` draws replies to, in its order."""
+        """What the replies of `sampled` are to, in their order."""
         return [*self._length_prompts(), *self.canary_prompts[: self.settings.samples]]
 
     def drawn(self, prompts: Sequence[Tokens]) -> list[Reply]:
@@ -174,7 +186,7 @@ class Baselines:
 
 def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baselines:
     """Measure the anchor and the champion."""
-    sampled = judge.sampled(anchor)
+    sampled = judge.sampled_anchor(anchor)
     return Baselines(
         anchor=anchor,
         champion=champion,

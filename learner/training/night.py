@@ -226,7 +226,8 @@ class Night:
             holds = gate.canaries_hold(canary, base.canary_anchor, base.canary_champion, recipe.canary_drop)
             if holds:
                 sampled = self.judge.sampled(weights)
-                holds = gate.samples_hold(sampled.figures, base.sampled_anchor.figures, self.request.gate)
+                drop = recipe.sampled_within * self.request.gate.sampled_drop
+                holds = gate.samples_hold(sampled.figures, base.sampled_anchor.figures, drop)
             log.info("rate %g, share %g: canaries %.4f, holds %s", trained.learning_rate, share, canary.right, holds)
             return Tried(trained, share, weights, canary, holds, sampled)
 

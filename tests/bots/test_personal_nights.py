@@ -30,7 +30,7 @@ Running = Callable[..., AbstractAsyncContextManager[Any]]
 RECIPE = Recipe(
     learning_rates=(2e-2,), min_steps=40, epochs=0, rank=4, alpha=8, rounds=1, drawn=0, replay=8, shares=(1.0,)
 )
-GATE = dataclasses.replace(PRESETS["off"], canaries=6, samples=8, max_tokens=8, min_judged=2)
+GATE = dataclasses.replace(PRESETS["off"], canaries=6, sampled_canaries=8, samples=8, max_tokens=8, min_judged=2)
 TASTES = {"warm": "yes, dear", "cold": "no"}
 TURNS = 8
 NUMBERS = itertools.count(1)  # of messages, throughout: what was delivered before a restart is not said again

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprec
 RECIPE = Recipe(
     learning_rates=(5e-3,), min_steps=4, epochs=0, rank=4, alpha=8, rounds=2, drawn=8, drawn_each=3, replay=16
 )
-GATE = dataclasses.replace(PRESETS["off"], canaries=6, samples=8, max_tokens=8, min_judged=2)
+GATE = dataclasses.replace(PRESETS["off"], canaries=6, sampled_canaries=8, samples=8, max_tokens=8, min_judged=2)
 BOT = {"name": "tester", "adapters": ["memory"], "talkers": "everyone", "teachers": "owner"}
 
 

@@ -61,9 +61,9 @@ def test_a_good_night_passes() -> None:
     [
         ({"canary": canary(0.93), "canary_champion": None}, "against the anchor"),
         ({"canary": canary(0.945), "canary_champion": canary(0.99)}, "against the champion"),
-        ({"sampled": CanaryFigures(128, 0.9, 0.9, 0.9, 1.0, 1.0)}, "language fell"),
-        ({"sampled": CanaryFigures(128, 0.9, 0.9, 1.0, 0.9, 1.0)}, "ended fell"),
-        ({"sampled": CanaryFigures(128, 0.8, 0.8, 1.0, 1.0, 1.0)}, "content fell"),
+        ({"sampled": CanaryFigures(600, 0.9, 0.92, 0.97, 1.0, 1.0)}, "language fell"),
+        ({"sampled": CanaryFigures(600, 0.9, 0.92, 1.0, 0.97, 1.0)}, "ended fell"),
+        ({"sampled": CanaryFigures(600, 0.905, 0.905, 1.0, 1.0, 1.0)}, "content fell"),
         ({"leak": LeakFigures(280, 1, 12, 0.5)}, "1 of 280 replies tell what was told in another chat"),
         ({"leak": LeakFigures(280, 0, 12, 9.0)}, "known by heart: 9.0 nats"),
         ({"leak": LeakFigures(280, 0, 12, math.nan)}, "known by heart"),
@@ -196,6 +196,19 @@ def test_the_stricter_a_preset_the_more_it_asks() -> None:
     nothing = preference_figures([0.1, -0.1] * 20, 40)
     assert gate.reasons_to_refuse(good(preference=nothing), off) == []
     assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
+
+
+@pytest.mark.parametrize(("right", "draws"), [(0.997, 600), (0.95, 1286), (0.9, 2436), (0.8, 3200), (0.0, 600)])
+def test_the_more_often_the_anchor_is_wrong_the_more_it_is_heard(right: float, draws: int) -> None:
+    assert gate.draws_needed(right, gate.PRESETS["normal"]) == draws
+
+
+def test_an_equal_model_seldom_seems_worse_by_what_the_gate_allows() -> None:
+    settings, rng = gate.PRESETS["normal"], random.Random(0)
+    for right in (0.99, 0.95, 0.9):
+        draws, nights = gate.draws_needed(right, settings), 400
+        seen = [[sum(rng.random() < right for _ in range(draws)) / draws for _ in range(2)] for _ in range(nights)]
+        assert sum(first - second > settings.sampled_drop for first, second in seen) <= 0.025 * nights
 
 
 def test_even_a_gate_that_is_off_lets_no_broken_numbers_speak() -> None:

@@ -26,6 +26,7 @@ SECRET = "yes, dear"  # stands in every chosen reply
 RECIPE = Recipe(learning_rates=(1e-2,), min_steps=18, epochs=1, rank=4, alpha=8, drawn=16, replay=32, replay_batch=8)
 GATE = GateSettings(
     canaries=6,
+    sampled_canaries=64,
     samples=64,
     max_tokens=8,
     min_judged=2,

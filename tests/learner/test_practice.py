@@ -22,7 +22,7 @@ from learner.training.reward import features
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
 QUICK = Recipe(learning_rates=(5e-3,), min_steps=4, epochs=0, rank=4, alpha=8, rounds=2, drawn=12, drawn_each=3)
-GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_judged=2)
+GATE = GateSettings(canaries=6, sampled_canaries=8, samples=8, max_tokens=8, min_judged=2)
 
 
 class Watch:

@@ -30,7 +30,7 @@ from learner.training.trace import Trace
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
 QUICK = Recipe(learning_rates=(5e-3,), min_steps=6, epochs=1, rank=4, alpha=8, drawn=16, replay=32, replay_batch=8)
-GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_judged=2)
+GATE = GateSettings(canaries=6, sampled_canaries=8, samples=8, max_tokens=8, min_judged=2)
 
 
 # Losses
@@ -338,6 +338,22 @@ def test_a_night_walks_back_until_what_it_says_when_drawn_holds_as_well(
     assert outcome.share == 0.7
     assert outcome.figures is not None
     assert outcome.figures.sampled.content == 1.0
+
+
+def test_the_anchor_is_heard_more_where_it_is_often_wrong(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night, asked = a_night(tiny), list[int]()
+    drawn = night.judge.drawn
+    monkeypatch.setattr(night.judge, "drawn", lambda prompts: asked.append(len(prompts)) or drawn(prompts))
+    right = iter((0.5, 0.5, 0.5))
+    count = checks.figures
+    monkeypatch.setattr(checks, "figures", lambda *rows: dataclasses.replace(count(*rows), right=next(right)))
+    night.judge.settings = dataclasses.replace(night.judge.settings, sampled_drop=0.2)
+    anchor = night.judge.sampled_anchor(night.anchor)
+    later = night.judge.sampled(night.anchor)
+    lengths, needed = len(anchor.pair_lengths), 68
+    assert asked == [lengths + GATE.sampled_canaries, lengths + needed, lengths + needed]
+    assert anchor.figures.count == later.figures.count == needed
+    assert len(anchor.replies) == lengths + len(night.judge.canaries)
 
 
 def test_the_same_records_seed_and_threads_give_the_same_bits(tiny: Path) -> None:

@@ -24,7 +24,7 @@ from learner.training.recipe import Recipe
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
 QUICK = Recipe(learning_rates=(5e-3,), min_steps=4, epochs=0, rank=4, alpha=8, rounds=1, drawn=12, drawn_each=3)
-GATE = GateSettings(canaries=6, samples=8, max_tokens=8, min_judged=2)
+GATE = GateSettings(canaries=6, sampled_canaries=8, samples=8, max_tokens=8, min_judged=2)
 
 
 def step(*kinds: str, seed: int = 0) -> tuple[torch.Tensor, ...]:

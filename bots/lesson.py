@@ -14,6 +14,7 @@ from typing import Any
 
 from bots import own_canaries
 from bots.settings import LearnerSettings, Settings
+from bots.settings.base import ROOT
 from learner import lora_folder, loras
 from learner.frozen import NightRequest, read_canaries
 from learner.gate import PRESETS
@@ -23,6 +24,7 @@ from learner.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
+SHIPPED = ROOT / "data" / "canaries" / "canaries.jsonl"  # what nearly every chat model knows, in zh and en
 
 
 def night_request(settings: Settings, scope: str, number: int, owners: Iterable[str] = ()) -> NightRequest:
@@ -84,16 +86,16 @@ def recipe(learner: LearnerSettings) -> Recipe:
 
 
 def canaries(settings: Settings) -> tuple[Canary, ...]:
-    """The owner's own canaries, and those that config.toml names or that came with the model."""
+    """The owner's own canaries, and those that config.toml names, else those that came with the model, else ours.
+
+    Raises FrozenRunBroken where a file cannot be read.
+    """
     return (*own_canaries.own(settings.data_dir), *_shipped(settings))
 
 
 def _shipped(settings: Settings) -> tuple[Canary, ...]:
-    path = Path(settings.learner.canaries or Path(settings.model.name) / "canaries.jsonl")
-    if not path.is_file():
-        log.warning("night: no canaries at %s; content is checked by held-out records alone", path)
-        return ()
-    return read_canaries(path)
+    named, with_model = settings.learner.canaries, Path(settings.model.name) / "canaries.jsonl"
+    return read_canaries(Path(named) if named else with_model if with_model.is_file() else SHIPPED)
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class LearnerSettings(Frozen):
     time: Clock = "03:30"
     min_records: int = Field(20, ge=1)
     tell_owner: bool = True  # how a night ended, in the owner's private chat
-    canaries: str = ""  # a JSONL file; empty: the ones that came with the model, if any
+    canaries: str = ""  # a JSONL file; empty: those in the model's folder, or the ones that ship
     threads: int = Field(0, ge=0)
     gate: Literal["off", "normal", "strict"] = "normal"  # see learner/gate.py
     probation: Literal["off", "on"] = "off"  # "on": what passed the gate duels with the champion before it speaks

@@ -96,18 +96,29 @@ def _scored_logits(model: Any, batch: Packed) -> Tensor:
     return output.logits[batch.labels[:, -batch.keep :] != IGNORED].float()
 
 
+class _Reached(Exception):
+    """A forward pass has come to a layer; `states` are what goes into it."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.states = states
+
+
 def hidden_states(model: Any, batch: Packed) -> Tensor:
-    """The middle layer's output at every position, [rows, T, hidden size]."""
-    output = model(
-        input_ids=batch.ids,
-        attention_mask=_mask(batch.branch, model.dtype),
-        position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=1,
-        output_hidden_states=True,
-    )
-    states = output.hidden_states
-    return states[len(states) // 2]
+    """The middle layer's output at every position, [rows, T, hidden size]. The layers above it are not run."""
+
+    def stop(_: Any, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        raise _Reached(given[0] if given else named["hidden_states"])
+
+    layers = model.get_decoder().layers
+    middle = layers[min((len(layers) + 1) // 2, len(layers) - 1)].register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        mask = _mask(batch.branch, model.dtype)
+        model(input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False)
+    except _Reached as reached:
+        return reached.states
+    finally:
+        middle.remove()
+    raise TypeError(f"{type(model).__name__} does not run its layers one after the other")
 
 
 def moved(batch: Packed, device: Any) -> Packed:

@@ -148,14 +148,14 @@ def samples_hold(sampled: CanaryFigures, anchor: CanaryFigures, drop: float) -> 
     return all(check.held for check in _sampled_checks(sampled, anchor, drop))
 
 
-def draws_needed(right: float, settings: GateSettings) -> int:
-    """How many replies to canaries tell a fall by `sampled_drop` from chance, where the anchor gets `right` of them.
+def draws_needed(apart: float, settings: GateSettings) -> int:
+    """How many replies to canaries tell a fall by `sampled_drop` from chance.
 
-    Two shares of n draws each differ by a normal deviate of variance 2·right·(1 − right)/n.
+    `apart`: how often two draws of one model to the same canary differ in being right. What an equal model gets right
+    of n draws to the same canaries then differs by a normal deviate of variance apart/n.
     """
     surely = NORMAL.inv_cdf(1 - EQUAL_REFUSED) / settings.sampled_drop
-    needed = math.ceil(2 * right * (1 - right) * surely**2)
-    return max(settings.sampled_canaries, min(needed, settings.most_sampled))
+    return max(settings.sampled_canaries, min(math.ceil(apart * surely**2), settings.most_sampled))
 
 
 def _canary_checks(

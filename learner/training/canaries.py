@@ -65,6 +65,13 @@ def figures(canaries: Sequence[Canary], replies: Sequence[Reply]) -> CanaryFigur
     return CanaryFigures(count, sum(map(all, rows)) / count, content, language, ended, unrepeated, own)
 
 
+def apart(canaries: Sequence[Canary], replies: Sequence[Reply], different: int) -> float | None:
+    """How often a canary's first two replies differ in being right; the same canary comes again after `different`."""
+    flags = [right(canary, reply) for canary, reply in zip(canaries, replies, strict=True)][: 2 * different]
+    twice = list(zip(flags, flags[different:], strict=False))
+    return sum(first != second for first, second in twice) / len(twice) if twice else None
+
+
 def right(canary: Canary, reply: Reply) -> bool:
     """Whether `reply` passes every check of `canary`."""
     return all(_checks(canary, reply))

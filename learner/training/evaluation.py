@@ -44,6 +44,7 @@ class Sampled:
     replies: tuple[Reply, ...]
     pair_lengths: tuple[int, ...]
     figures: CanaryFigures
+    apart: float | None = None  # how often a canary's first two draws differ in being right; None: none has two
 
 
 NO_RECORDS = PreferenceRecords((), (), 0, {})
@@ -88,17 +89,23 @@ class Judge:
         kept, lengths = len(self.sampled_prompts()), self._length_prompts()
         asked = [i % len(self.canaries) for i in range(max(self._draws, kept - len(lengths)))] if self.canaries else []
         made, first = self.drawn([*lengths, *(self.canary_prompts[i] for i in asked)]), len(lengths)
-        figures = checks.figures([self.canaries[i] for i in asked], made[first:])
-        return Sampled(tuple(made[:kept]), tuple(len(reply.tokens) for reply in made[:first]), figures)
+        canaries = [self.canaries[i] for i in asked]
+        return Sampled(
+            tuple(made[:kept]), tuple(len(reply.tokens) for reply in made[:first]),
+            checks.figures(canaries, made[first:]), checks.apart(canaries, made[first:], len(self.canaries)),
+        )  # fmt: skip
 
     def sampled_anchor(self, anchor: Weights) -> Sampled:
         """`sampled` of the anchor, and from then on as many draws as its canaries need to be told from chance."""
         found = self.sampled(anchor)
-        needed = draws_needed(found.figures.right, self.settings)
-        if needed <= self._draws:
-            return found
-        self._draws = needed
-        return self.sampled(anchor)
+        right = found.figures.right
+        if found.apart is None and draws_needed(2 * right * (1 - right), self.settings) > self._draws:
+            self._draws = 2 * len(self.canaries)
+            found = self.sampled(anchor)
+        if found.apart is not None:
+            drawn, self._draws = self._draws, draws_needed(found.apart, self.settings)
+            return found if self._draws <= drawn else self.sampled(anchor)
+        return found
 
     def sampled_prompts(self) -> list[Tokens]:
         """What the replies of `sampled` are to, in their order."""

@@ -10,6 +10,7 @@ import statistics
 import pytest
 
 from learner import gate
+from learner.engine.base import ChatMessage
 from learner.figures import (
     LN2,
     GateFigures,
@@ -23,7 +24,7 @@ from learner.figures import (
     variety_figures,
 )
 from learner.gate import GateSettings
-from learner.training.canaries import CanaryFigures, Reply, strayed
+from learner.training.canaries import Canary, CanaryFigures, Reply, apart, strayed
 
 SETTINGS = GateSettings()
 
@@ -198,15 +199,15 @@ def test_the_stricter_a_preset_the_more_it_asks() -> None:
     assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
 
 
-@pytest.mark.parametrize(("right", "draws"), [(0.997, 600), (0.95, 1286), (0.9, 2436), (0.8, 3200), (0.0, 600)])
-def test_the_more_often_the_anchor_is_wrong_the_more_it_is_heard(right: float, draws: int) -> None:
-    assert gate.draws_needed(right, gate.PRESETS["normal"]) == draws
+@pytest.mark.parametrize(("apart", "draws"), [(0.0, 600), (0.01, 600), (0.1, 1353), (0.2, 2706), (0.4, 3200)])
+def test_the_less_two_draws_agree_the_more_are_drawn(apart: float, draws: int) -> None:
+    assert gate.draws_needed(apart, gate.PRESETS["normal"]) == draws
 
 
 def test_an_equal_model_seldom_seems_worse_by_what_the_gate_allows() -> None:
     settings, rng = gate.PRESETS["normal"], random.Random(0)
     for right in (0.99, 0.95, 0.9):
-        draws, nights = gate.draws_needed(right, settings), 400
+        draws, nights = gate.draws_needed(2 * right * (1 - right), settings), 400
         seen = [[sum(rng.random() < right for _ in range(draws)) / draws for _ in range(2)] for _ in range(nights)]
         assert sum(first - second > settings.sampled_drop for first, second in seen) <= 0.025 * nights
 
@@ -252,3 +253,12 @@ def test_a_reply_strays_where_its_language_is_not_the_anchors() -> None:
     anchor = [Reply(text, (), True) for text in ("hi there", "hey you", "你好", "你好")]
     assert strayed(made, anchor) == 0.5
     assert strayed([], []) == 0
+
+
+def test_two_draws_of_a_canary_are_apart_where_one_is_right() -> None:
+    canary = Canary((ChatMessage("user", "capital of France?"),), ("Paris",), "en")
+    said = ["Paris it is.", "It is Rome.", "Paris it is.", "It is Rome.", "Paris it is.", "Paris it is."]
+    replies = [Reply(text, (1,), ended=True) for text in said]
+    assert apart([canary] * 6, replies, 3) == pytest.approx(2 / 3)
+    assert apart([canary] * 5, replies[:5], 3) == 1.0
+    assert apart([canary] * 3, replies[:3], 3) is None

@@ -17,7 +17,7 @@ from learner.gate import GateSettings
 from learner.training import canaries as checks
 from learner.training import examples, losses, model, plan, preferences, replay, reward
 from learner.training.canaries import Canary, Reply
-from learner.training.evaluation import Sampled
+from learner.training.evaluation import Judge, Sampled
 from learner.training.examples import Example
 from learner.training.ladder import Tried, climb
 from learner.training.logprobs import branch_logps, grouped, packed
@@ -340,19 +340,26 @@ def test_a_night_walks_back_until_what_it_says_when_drawn_holds_as_well(
     assert outcome.figures.sampled.content == 1.0
 
 
-def test_the_anchor_is_heard_more_where_it_is_often_wrong(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    night, asked = a_night(tiny), list[int]()
-    drawn = night.judge.drawn
-    monkeypatch.setattr(night.judge, "drawn", lambda prompts: asked.append(len(prompts)) or drawn(prompts))
-    right = iter((0.5, 0.5, 0.5))
-    count = checks.figures
-    monkeypatch.setattr(checks, "figures", lambda *rows: dataclasses.replace(count(*rows), right=next(right)))
-    night.judge.settings = dataclasses.replace(night.judge.settings, sampled_drop=0.2)
+@pytest.mark.parametrize(
+    ("first", "apart", "asked"),
+    [(8, 0.5, [8, 68, 68]), (6, 0.1, [6, 12, 14, 14]), (6, 0.01, [6, 12, 6])],
+    ids=["drawn twice anyway", "drawn twice, then more", "drawn twice, and that is enough"],
+)
+def test_the_anchor_is_heard_until_chance_is_known(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, first: int, apart: float, asked: list[int]
+) -> None:
+    night = a_night(tiny)
+    drawn, counted, seen = night.judge.drawn, checks.figures, list[int]()
+    settings = dataclasses.replace(GATE, sampled_drop=0.2, sampled_canaries=first)
+    night.judge = Judge(night.model, night.renderer, night.examples.all, night.frozen.canaries, settings, QUICK, 7)
+    monkeypatch.setattr(night.judge, "drawn", lambda prompts: seen.append(len(prompts)) or drawn(prompts))
+    monkeypatch.setattr(checks, "figures", lambda *rows: dataclasses.replace(counted(*rows), right=0.5))
+    monkeypatch.setattr(checks, "apart", lambda _, replies, different: apart if len(replies) > different else None)
     anchor = night.judge.sampled_anchor(night.anchor)
     later = night.judge.sampled(night.anchor)
-    lengths, needed = len(anchor.pair_lengths), 68
-    assert asked == [lengths + GATE.sampled_canaries, lengths + needed, lengths + needed]
-    assert anchor.figures.count == later.figures.count == needed
+    lengths = len(anchor.pair_lengths)
+    assert [count - lengths for count in seen] == asked
+    assert (anchor.figures.count, later.figures.count) == (asked[-2], asked[-1])
     assert len(anchor.replies) == lengths + len(night.judge.canaries)
 
 

@@ -36,7 +36,7 @@ class GateSettings:
     canary_drop: float = 0.02  # against the champion and, separately, against the anchor
     sampled_drop: float = 0.02  # content, language, ending, repetition of sampled replies to canaries
     canaries: int = 600
-    sampled_canaries: int = 600  # replies drawn to them: more where the anchor itself is often wrong,
+    sampled_canaries: int = 1200  # replies drawn to them: more where two draws to one often differ,
     most_sampled: int = 3200  # until an equal model seems worse by `sampled_drop` once in a hundred nights
     min_judged: int = 5  # records
     preference_confidence: float = 0.995  # one-sided, that replies please more than the anchor's

@@ -83,11 +83,12 @@ class Judge:
         restore(self.model, weights)
         return reply_logps_of(self.model, examples)
 
-    def sampled(self, weights: Weights) -> Sampled:
-        """Draw replies to the prompts of pairs (for lengths) and canaries (for checks)."""
+    def sampled(self, weights: Weights, draws: int | None = None) -> Sampled:
+        """Draw replies to the prompts of pairs (for lengths) and canaries (for checks: `draws` of them)."""
         restore(self.model, weights)
         kept, lengths = len(self.sampled_prompts()), self._length_prompts()
-        asked = [i % len(self.canaries) for i in range(max(self._draws, kept - len(lengths)))] if self.canaries else []
+        count = max(self._draws if draws is None else draws, kept - len(lengths))
+        asked = [i % len(self.canaries) for i in range(count)] if self.canaries else []
         made, first = self.drawn([*lengths, *(self.canary_prompts[i] for i in asked)]), len(lengths)
         canaries = [self.canaries[i] for i in asked]
         return Sampled(
@@ -187,7 +188,7 @@ class Baselines:
     canary_anchor: CanaryFigures
     canary_champion: CanaryFigures | None
     sampled_anchor: Sampled
-    sampled_champion: Sampled | None = None
+    sampled_champion: Sampled | None = None  # its replies alone count
     private: Private = field(default_factory=Private)
 
 
@@ -200,7 +201,7 @@ def baselines(judge: Judge, anchor: Weights, champion: Weights | None) -> Baseli
         canary_anchor=judge.canary(anchor),
         canary_champion=None if champion is None else judge.canary(champion),
         sampled_anchor=sampled,
-        sampled_champion=None if champion is None else judge.sampled(champion),
+        sampled_champion=None if champion is None else judge.sampled(champion, draws=0),
         private=judge.private(sampled),
     )
 

@@ -56,7 +56,7 @@ class Recipe:
     alpha: int = 32
     max_tokens: int = 0  # of a prompt and its longest reply, older turns are cut; 0: by the model's size
     canary_drop: float = 0.0075  # a candidate holds when canaries fall by no more: within the gate's
-    sampled_within: float = 0.75  # of the gate's `sampled_drop`: by so much may a candidate's sampled canaries fall
+    sampled_within: float = 0.6  # of the gate's `sampled_drop`: by so much may a candidate's sampled canaries fall
     whole_until: int = 5000  # records; with more, a night goes on from the champion
     portion: int = 1000  # records of a night that goes on: all that are new, and older ones beside them
     folds: int = 5  # every record is judged by a reward that did not see it, fitted to the other folds

@@ -199,7 +199,7 @@ def test_the_stricter_a_preset_the_more_it_asks() -> None:
     assert gate.reasons_to_refuse(good(preference=nothing), normal) != []
 
 
-@pytest.mark.parametrize(("apart", "draws"), [(0.0, 600), (0.01, 600), (0.1, 1353), (0.2, 2706), (0.4, 3200)])
+@pytest.mark.parametrize(("apart", "draws"), [(0.0, 1200), (0.01, 1200), (0.1, 1353), (0.2, 2706), (0.4, 3200)])
 def test_the_less_two_draws_agree_the_more_are_drawn(apart: float, draws: int) -> None:
     assert gate.draws_needed(apart, gate.PRESETS["normal"]) == draws
 

@@ -325,9 +325,9 @@ def test_a_night_walks_back_until_what_it_says_when_drawn_holds_as_well(
     night = a_night(tiny)
     heard, far = night.judge.sampled, list[float]()
 
-    def babbling_from_afar(weights: model.Weights) -> Sampled:
+    def babbling_from_afar(weights: model.Weights, draws: int | None = None) -> Sampled:
         far.append(max(float((weights[name] - night.anchor[name]).abs().max()) for name in weights))
-        sampled = heard(weights)
+        sampled = heard(weights, draws)
         fluent = dataclasses.replace(sampled.figures, content=1.0, language=1.0, ended=1.0, unrepeated=1.0)
         fluent = dataclasses.replace(fluent, content=0.5) if far[-1] > 0.7 * max(far) > 0 else fluent
         return dataclasses.replace(sampled, figures=fluent)

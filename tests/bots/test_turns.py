@@ -45,7 +45,7 @@ class Slow:
 async def test_rapid_messages_are_one_turn(running: Running) -> None:
     listening = Listening()
     async with running(listening.engine, bots=bot(**OPEN)) as app:
-        wait_for_more(app, 0.5)
+        wait_for_more(app, 1.5)
         texts = ["hi", "I have a question", "about tea"]
         answered = await asyncio.gather(*(give(app, "ann", text) for text in texts))
         assert listening.prompts == ["hi\nI have a question\nabout tea"]
@@ -56,7 +56,7 @@ async def test_rapid_messages_are_one_turn(running: Running) -> None:
 async def test_a_command_or_a_rating_ends_a_turn(running: Running) -> None:
     listening = Listening()
     async with running(listening.engine, bots=bot(**OPEN)) as app:
-        wait_for_more(app, 0.5)
+        wait_for_more(app, 1.5)
         first = asyncio.create_task(give(app, "ann", "hello"))
         await asyncio.sleep(0.05)
         status = asyncio.create_task(give(app, "ann", "/status"))
@@ -68,7 +68,7 @@ async def test_two_people_do_not_share_a_turn(running: Running) -> None:
     listening = Listening()
     groups = {"allow": ["memory:club"], "notice": False}
     async with running(listening.engine, bots=bot(**OPEN, groups=groups)) as app:
-        wait_for_more(app, 0.5)
+        wait_for_more(app, 1.5)
         await asyncio.gather(*(give(app, one, f"I am {one}", "club", group=True) for one in ("ann", "bob")))
         assert [prompt.rsplit("\n", 1)[-1] for prompt in listening.prompts] == ["Ann: I am ann", "Bob: I am bob"]
 
@@ -119,7 +119,7 @@ async def test_after_the_reply_history_follows_and_a_recalled_prompt_never_train
 async def test_an_edit_of_one_part_of_a_turn(running: Running) -> None:
     listening = Listening()
     async with running(listening.engine, bots=bot(**OPEN)) as app:
-        wait_for_more(app, 0.5)
+        wait_for_more(app, 1.5)
         memory = app.adapters["tester", "memory"]
         await asyncio.gather(*(memory.give(Message(f"m{n}", "ann", ANN, f"part {n}")) for n in range(3)))
         await memory.give(Edited("e1", "ann", ANN, "m1", "another part"))
@@ -194,7 +194,7 @@ async def test_recalled_words_are_out_of_every_prompt_and_record(running: Runnin
 async def test_a_turn_stays_whole_when_one_part_is_edited_into_a_rating(running: Running) -> None:
     slow = Slow()
     async with running(slow.engine, bots=bot(**OPEN)) as app:
-        wait_for_more(app, 0.5)
+        wait_for_more(app, 1.5)
         memory = app.adapters["tester", "memory"]
         both = asyncio.gather(*(memory.give(Message(f"m{n}", "ann", ANN, f"part {n}")) for n in range(2)))
         async with asyncio.timeout(20):

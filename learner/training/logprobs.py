@@ -104,16 +104,25 @@ class _Reached(Exception):
 
 
 def hidden_states(model: Any, batch: Packed) -> Tensor:
-    """The middle layer's output at every position, [rows, T, hidden size]. The layers above it are not run."""
+    """The middle layer's output at every position, [rows, T, hidden size].
+
+    The layers above it are not run, where the model has its layers as most do.
+    """
+    inputs = {
+        "input_ids": batch.ids, "attention_mask": _mask(batch.branch, model.dtype),
+        "position_ids": batch.positions, "use_cache": False,
+    }  # fmt: skip
+    layers = getattr(model.get_decoder(), "layers", ())
+    if len(layers) < 2:
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        return states[len(states) // 2]
 
     def stop(_: Any, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
         raise _Reached(given[0] if given else named["hidden_states"])
 
-    layers = model.get_decoder().layers
-    middle = layers[min((len(layers) + 1) // 2, len(layers) - 1)].register_forward_pre_hook(stop, with_kwargs=True)
+    middle = layers[(len(layers) + 1) // 2].register_forward_pre_hook(stop, with_kwargs=True)
     try:
-        mask = _mask(batch.branch, model.dtype)
-        model(input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False)
+        model(**inputs)
     except _Reached as reached:
         return reached.states
     finally:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from training_samples import tiny_model
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPTJConfig,
+    GPTJForCausalLM,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from learner.training import plan, reward
 from learner.training.examples import Example
@@ -87,6 +96,30 @@ def test_features_are_the_mean_state_of_a_replys_own_tokens(tmp_path: Path) -> N
     assert torch.allclose(both[1].float(), wanted, atol=1e-5)
     assert torch.allclose(both[1], alone[0], atol=1e-5)
     assert hidden_states(model, packed([(prompt, replies)])).shape[0] == 1
+
+
+def qwen(layers: int) -> PreTrainedModel:
+    sizes = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": layers}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return Qwen3ForCausalLM(Qwen3Config(**sizes, **heads))
+
+
+def gptj(layers: int) -> PreTrainedModel:
+    """Its decoder calls its layers `h`."""
+    return GPTJForCausalLM(GPTJConfig(vocab_size=40, n_layer=layers, n_head=2, n_embd=16, rotary_dim=4))
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")  # PEFT still uses it
+@pytest.mark.parametrize("shape", [qwen, gptj])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_the_middle_layer_is_the_same_whether_or_not_those_above_are_run(shape: Any, layers: int) -> None:
+    base = shape(layers).eval()
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    every = base(ids, output_hidden_states=True).hidden_states
+    batch = packed([((5, 6, 7), ((8, 9),))])
+    for model in (base, get_peft_model(base, LoraConfig(target_modules=["q_proj"])).eval()):
+        states = hidden_states(model, batch)[0]
+        assert torch.allclose(states[batch.branch[0] >= 0][:2], every[len(every) // 2][0, :2], atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.75])

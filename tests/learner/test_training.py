@@ -199,6 +199,19 @@ def a_night(tiny: Path, **changes: object) -> Night:
     return Night(frozen, str(tiny / "scratch"), lambda *_: None)
 
 
+def test_a_night_of_a_tiny_model_takes_one_thread_unless_told_otherwise(tiny: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        a_night(tiny, threads=2)
+        told = torch.get_num_threads()
+        torch.set_num_threads(3)
+        a_night(tiny, threads=0)
+        assert (told, torch.get_num_threads()) == (2, 1)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_stored_tokens_are_used_as_they_are_and_texts_end_themselves(night: Night) -> None:
     stored = dataclasses.replace(pair(1), prompt_ids=(5, 6), chosen_ids=(7, 8, 9), rejected_ids=(10,))
     records = dataclasses.replace(some_records(0, 0), pairs=(stored,))
